@@ -1,0 +1,2 @@
+//! khard's kernel programs.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Everything impure of khard: kernel, container runtimes, terminal, files.
+pub mod runtime;

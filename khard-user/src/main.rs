@@ -1,0 +1,2 @@
+//! The `khard` command.
+fn main() {}

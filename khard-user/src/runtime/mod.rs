@@ -1,0 +1,1 @@
+//! Container runtimes, asked through their own APIs.

@@ -1,0 +1,2 @@
+//! khard's own tasks.
+fn main() {}
