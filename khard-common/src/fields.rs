@@ -1,0 +1,63 @@
+//! The kernel struct fields that the programs read, once for both sides.
+//!
+//! Rust has no CO-RE relocations: user space looks each field up in the running kernel's BTF and sets the
+//! program's constant of that name before loading. A field that is not there refuses what needs it.
+
+/// One field: the constant's name in the programs, and where it may stand in the kernel's types. The first of
+/// `places` that exists is taken: fields move between versions.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// The constant's name.
+    pub name: &'static str,
+    /// (struct, member path) by order of preference.
+    pub places: &'static [(&'static str, &'static str)],
+}
+
+/// Calls `$then!` with all fields: `NAME: "struct" "member.path" [| "struct" "member.path"]… ;`
+#[macro_export]
+macro_rules! kernel_fields {
+    ($then:ident) => {
+        $then! {
+            TASK_STATUS: "task_struct" "thread_info.status";
+            TASK_TGID: "task_struct" "tgid";
+            TASK_PID: "task_struct" "pid";
+            TASK_LEADER: "task_struct" "group_leader";
+            // Kept by the leader over an exec by another thread: de_thread(), fs/exec.c.
+            TASK_START_NS: "task_struct" "start_time";
+            TASK_SELF_EXEC_ID: "task_struct" "self_exec_id";
+            TASK_SECCOMP_MODE: "task_struct" "seccomp.mode";
+            TASK_SECCOMP_COUNT: "task_struct" "seccomp.filter_count.counter";
+            TASK_SIGNAL: "task_struct" "signal";
+            TASK_MM: "task_struct" "mm";
+            TASK_FS: "task_struct" "fs";
+            TASK_NSPROXY: "task_struct" "nsproxy";
+            TASK_CGROUPS: "task_struct" "cgroups";
+            SIGNAL_LIVE: "signal_struct" "live.counter";
+            MM_EXE_FILE: "mm_struct" "exe_file";
+            FILE_DENTRY: "file" "f_path.dentry";
+            DENTRY_NAME: "dentry" "d_name.name";
+            DENTRY_NAME_LEN: "dentry" "d_name.len";
+            FS_ROOT_DENTRY: "fs_struct" "root.dentry";
+            NSPROXY_MNT: "nsproxy" "mnt_ns";
+            MNT_NS_INUM: "mnt_namespace" "ns.inum";
+            CSS_SET_DFL: "css_set" "dfl_cgrp";
+            CGROUP_KN: "cgroup" "kn";
+            CGROUP_ROOT: "cgroup" "root";
+            CGROUP_ROOT_ID: "cgroup_root" "hierarchy_id";
+            KN_ID: "kernfs_node" "id";
+            // Renamed in 6.15, when it came under RCU (include/linux/kernfs.h).
+            KN_PARENT: "kernfs_node" "parent" | "kernfs_node" "__parent";
+        }
+    };
+}
+
+macro_rules! table {
+    ($($name:ident: $($struct:literal $member:literal)|+;)*) => {
+        /// All fields.
+        pub const FIELDS: &[Field] = &[$(Field {
+            name: stringify!($name),
+            places: &[$(($struct, $member)),+],
+        }),*];
+    };
+}
+kernel_fields!(table);

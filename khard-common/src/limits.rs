@@ -1,0 +1,48 @@
+//! Every size that both sides must agree on, and why it is what it is.
+
+/// Slots of the subject array. Slot 0 means "not recorded" and is never given away.
+///
+/// At least 1,024 containers at once, and room for the births on the node that wait to be named.
+pub const SLOTS: u32 = 2048;
+
+/// Bytes of one slot's syscall table: 512 native, 512 ia32, 1,024 x32 numbers.
+///
+/// Linux 7.0 ends at 471 (native) and 547 (x32): `arch/x86/entry/syscalls/syscall_64.tbl`. The x32 part is
+/// addressed by the number without its bit 30, so it spans 0 to 1,023.
+pub const TABLE_BYTES: usize = 2048;
+
+/// Entries of the cache from cgroup id to slot, a power of two. A collision costs a re-resolution, no error.
+pub const VERDICTS: usize = 16384;
+
+/// Subjects that can be registered at once: one entry for each slot.
+pub const SUBJECTS: u32 = SLOTS;
+
+/// Cgroups under which births are adopted.
+pub const WATCHED: u32 = 64;
+
+/// Processes that are in another phase than the workload (runtimes at work, exec'd processes), node-wide.
+///
+/// A slot counts them in 16 bits each ([`crate::slot::Slot::others`]), so this must stay below 65,536.
+pub const PROCESSES: u32 = 16384;
+
+/// Bytes of the ring of first sightings. A slot can send at most one record for each byte and phase of its
+/// table, so that 1 MiB holds several thousand new calls between two looks of user space; a full ring loses
+/// no observation, for the record is sent again with the next such call.
+pub const RING_BYTES: u32 = 1 << 20;
+
+/// Bytes of a task's `comm`, its NUL included (`TASK_COMM_LEN`, include/linux/sched.h).
+pub const COMM_BYTES: usize = 16;
+
+/// Bytes kept of the name of a task's executable. Longer names are cut and say so
+/// (`NAME_MAX` is 255; see [`crate::record::SyscallRecord::exe_len`]).
+pub const EXE_BYTES: usize = 64;
+
+/// Bytes kept of a cgroup's path at its birth, its NUL included. The deepest path of a kubelet with the
+/// systemd driver has about 210.
+pub const CGROUP_PATH_BYTES: usize = 512;
+
+/// How far up the tree a cgroup's registered ancestor is looked for.
+pub const CGROUP_DEPTH: u32 = 16;
+
+/// Syscall numbers outside the table for which a slot sends records; more are only counted.
+pub const UNKNOWN_RECORDS: u64 = 64;

@@ -1,0 +1,115 @@
+//! One subject's slot: its syscall table and the counters beside it, mapped by both sides.
+
+use crate::{limits::TABLE_BYTES, phase};
+
+/// Application binary interfaces of x86-64 Linux, as they share the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Abi {
+    /// `syscall` from 64-bit code.
+    Native = 0,
+    /// `int 0x80` or `sysenter`, also from 64-bit code (`TS_COMPAT` in `thread_info.status`).
+    Ia32 = 1,
+    /// `syscall` with bit 30 in the number (`__X32_SYSCALL_BIT`).
+    X32 = 2,
+}
+
+/// The bit that marks an x32 number (`arch/x86/include/uapi/asm/unistd.h`).
+pub const X32_BIT: u32 = 0x4000_0000;
+
+/// Where in the table `nr` (without [`X32_BIT`]) of `abi` has its byte; `None` where the table has no room.
+pub const fn table_index(abi: Abi, nr: u32) -> Option<usize> {
+    let (base, room) = match abi {
+        Abi::Native => (0, 512),
+        Abi::Ia32 => (512, 512),
+        Abi::X32 => (1024, 1024),
+    };
+    if nr < room { Some(base + nr as usize) } else { None }
+}
+
+/// The inverse of [`table_index`], for `index` below [`TABLE_BYTES`].
+pub const fn table_key(index: u32) -> (Abi, u32) {
+    match index {
+        0..512 => (Abi::Native, index),
+        512..1024 => (Abi::Ia32, index - 512),
+        _ => (Abi::X32, index - 1024),
+    }
+}
+
+/// A slot of the subject array. The kernel programs write it; user space reads it through a mapping and
+/// writes only when the slot has no subject.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug)]
+pub struct Slot {
+    /// One byte for each (ABI, number), one bit for each phase ([`crate::phase`]).
+    pub table: [u8; TABLE_BYTES],
+    /// Living processes that are not the workload, three counters of 16 bits: see [`OTHERS_RUNTIME`]. Zero,
+    /// the usual state, means that every task of the subject is the workload.
+    pub others: u64,
+    /// [`STARTED`] and [`BORDER_IS_FIRST_EXEC`].
+    pub flags: u64,
+    /// Records that were tried to be sent for this slot: the last one's sequence number.
+    pub records_tried: u64,
+    /// Of these, the ones for which the ring had no room.
+    pub records_failed: u64,
+    /// Calls whose number has no byte in the table.
+    pub unknown_calls: u64,
+    /// Processes that joined from outside after the workload had started.
+    pub joins: u64,
+    /// Room, to keep the size a multiple of 64.
+    pub reserved: [u64; 2],
+}
+
+const _: () = assert!(size_of::<Slot>() == TABLE_BYTES + 64);
+
+/// One runtime process in [`Slot::others`].
+pub const OTHERS_RUNTIME: u64 = 1;
+/// One joining process (the runtime's side of an exec) in [`Slot::others`].
+pub const OTHERS_JOINING: u64 = 1 << 16;
+/// One joined process in [`Slot::others`].
+pub const OTHERS_JOINER: u64 = 1 << 32;
+
+/// [`Slot::flags`]: the workload's first instruction has been reached, so who enters now is a joiner.
+pub const STARTED: u64 = 1;
+/// [`Slot::flags`]: the workload begins at the first exec after entering, not at a change of root. So it is for
+/// commands, which khard itself starts in a cgroup.
+pub const BORDER_IS_FIRST_EXEC: u64 = 2;
+
+/// The phases that are alive in a slot with these [`Slot::others`]: a call is known when its byte has them all.
+#[inline]
+pub const fn live_phases(others: u64) -> u8 {
+    let mut live = phase::WORKLOAD;
+    if others & 0xffff != 0 {
+        live |= phase::RUNTIME | phase::RUNTIME_FILTERED;
+    }
+    if others & 0xffff_0000 != 0 {
+        live |= phase::JOINING | phase::JOINING_FILTERED;
+    }
+    if others & 0xffff_0000_0000 != 0 {
+        live |= phase::JOINER;
+    }
+    live
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_of_the_table_belongs_to_one_call() {
+        for index in 0..2048 {
+            let (abi, nr) = table_key(index);
+            assert_eq!(table_index(abi, nr), Some(index as usize));
+        }
+        assert_eq!(table_index(Abi::Native, 512), None);
+        assert_eq!(table_index(Abi::Ia32, 512), None);
+        assert_eq!(table_index(Abi::X32, 1024), None);
+    }
+
+    #[test]
+    fn a_workload_alone_has_one_live_phase() {
+        assert_eq!(live_phases(0), phase::WORKLOAD);
+        assert_eq!(live_phases(OTHERS_JOINER), phase::WORKLOAD | phase::JOINER);
+        assert_eq!(live_phases(OTHERS_RUNTIME + OTHERS_JOINING + OTHERS_JOINER), phase::ALL);
+    }
+}
