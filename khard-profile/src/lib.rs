@@ -1,1 +1,6 @@
 //! The Recording and what follows from it. Pure: knows no kernel, disk, clock or environment.
+
+mod bytes;
+pub mod recording;
+
+pub use bytes::Bytes;

@@ -1,0 +1,169 @@
+//! Owns how far a recording can be trusted, per class of observation and run. Knows nothing about what was observed.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The coverage of every class that this version knows. A field each, so that none can be absent.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunCoverage {
+    /// System calls that reached the kernel's `sys_enter`.
+    pub syscalls: Coverage,
+}
+
+impl RunCoverage {
+    /// Every class with its name in JSON.
+    pub fn classes(&self) -> [(&'static str, &Coverage); 1] {
+        [("syscalls", &self.syscalls)]
+    }
+}
+
+/// How far one class of observation can be trusted in one run.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "certainty", rename_all = "snake_case")]
+pub enum Coverage {
+    /// The class was not observed: its absence in the recording says nothing.
+    None(NotObserved),
+    /// Seen where the kernel decides.
+    Exact(Observed),
+    /// Concluded from something near it.
+    Inferred(Observed),
+}
+
+/// Why a class was not observed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NotObserved {
+    /// In words.
+    pub reason: String,
+}
+
+/// The coverage of a class that was observed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Observed {
+    /// Since when.
+    pub from: From,
+    /// What is known to be lost: how many observations by cause. A cause is a `snake_case` name.
+    pub lost: BTreeMap<String, u64>,
+    /// What is proved about the rest.
+    pub proof: Proof,
+}
+
+/// Since when a run was watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum From {
+    /// From the first instruction of the first task of the subject.
+    FirstInstruction,
+    /// The subject already ran.
+    Late,
+}
+
+/// What is proved about events that the kernel may have skipped without a record.
+///
+/// `misses` holds the rise of `recursion_misses` (kernel: `struct bpf_prog_info`, include/uapi/linux/bpf.h) of each
+/// program that watched the class, by the program's name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Proof {
+    /// A program whose misses are counted missed nothing: nothing was lost.
+    Complete {
+        /// Rise of the misses by program, node-wide.
+        misses: BTreeMap<String, u64>,
+    },
+    /// Every program missed something: at most this many events were lost.
+    AtMost {
+        /// The least rise: a bound for the whole node, not for this subject alone.
+        lost: u64,
+        /// Rise of the misses by program, node-wide.
+        misses: BTreeMap<String, u64>,
+    },
+    /// Nothing can be said.
+    Unproved {
+        /// In words: a counter that the kernel does not keep, a recorder that died.
+        reason: String,
+    },
+}
+
+impl Proof {
+    /// The proof that the rise of each program's misses gives: every event either ran in a program or raised its
+    /// count, so the least rise bounds what was lost in all of them.
+    pub fn from_misses(misses: BTreeMap<String, u64>) -> Self {
+        match misses.values().min() {
+            None => Self::Unproved { reason: "no program whose misses the kernel counts".to_owned() },
+            Some(0) => Self::Complete { misses },
+            Some(&lost) => Self::AtMost { lost, misses },
+        }
+    }
+}
+
+impl Coverage {
+    /// The details, unless the class was not observed.
+    pub fn observed(&self) -> Option<&Observed> {
+        match self {
+            Self::None(_) => None,
+            Self::Exact(observed) | Self::Inferred(observed) => Some(observed),
+        }
+    }
+
+    /// True if something is known to be lost, or may be and the bound says how much.
+    pub fn is_lossy(&self) -> bool {
+        self.observed().is_some_and(|observed| {
+            observed.lost.values().any(|count| *count > 0)
+                || matches!(observed.proof, Proof::AtMost { lost: 1.., .. })
+        })
+    }
+
+    /// True if this run holds every call of its class: seen exactly, from the first instruction, proved.
+    pub fn is_complete(&self) -> bool {
+        matches!(
+            self,
+            Self::Exact(Observed { from: From::FirstInstruction, proof: Proof::Complete { .. }, .. })
+        ) && !self.is_lossy()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exact(lost: &[(&str, u64)], misses: &[(&str, u64)]) -> Coverage {
+        let map =
+            |pairs: &[(&str, u64)]| pairs.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
+        Coverage::Exact(Observed {
+            from: From::FirstInstruction,
+            lost: map(lost),
+            proof: Proof::from_misses(map(misses)),
+        })
+    }
+
+    #[test]
+    fn one_program_without_a_miss_proves_completeness() {
+        assert!(exact(&[("ring_full", 0)], &[("raw", 7), ("perf", 0)]).is_complete());
+        assert!(exact(&[], &[("raw", 7), ("perf", 3)]).is_lossy());
+        let bound = exact(&[], &[("raw", 7), ("perf", 3)]);
+        assert!(matches!(bound.observed().unwrap().proof, Proof::AtMost { lost: 3, .. }));
+    }
+
+    #[test]
+    fn without_a_counter_nothing_is_proved_and_nothing_is_called_lost() {
+        let unproved = exact(&[], &[]);
+        assert!(!unproved.is_complete() && !unproved.is_lossy());
+    }
+
+    #[test]
+    fn a_counted_loss_is_lossy_in_spite_of_a_proof() {
+        let lossy = exact(&[("slots_full", 1)], &[("raw", 0)]);
+        assert!(lossy.is_lossy() && !lossy.is_complete());
+    }
+
+    #[test]
+    fn a_class_that_was_not_observed_says_so_in_json() {
+        let none = Coverage::None(NotObserved { reason: "no BTF".to_owned() });
+        let text = serde_json::to_string(&RunCoverage { syscalls: none }).unwrap();
+        assert_eq!(text, r#"{"syscalls":{"certainty":"none","reason":"no BTF"}}"#);
+        assert!(serde_json::from_str::<RunCoverage>("{}").is_err());
+    }
+}

@@ -1,0 +1,247 @@
+//! Owns the JSON form of a recording, described in `docs/recording.md`. Knows nothing about files.
+//!
+//! Observations name runs by their place in the list of runs, which keeps a file with many runs small; that list comes
+//! first, so that a reader can stream.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Abi, Phase, Recording, Run, RunId, SCHEMA_VERSION, Seen, Sighting, Subject, SyscallKey, Witness,
+};
+use crate::Bytes;
+
+/// What a reader accepts, so that a hostile file cannot exhaust memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Size of the file.
+    pub bytes: usize,
+    /// Number of runs.
+    pub runs: usize,
+    /// Number of observations.
+    pub observations: usize,
+}
+
+impl Default for Limits {
+    /// Far above what a subject can do: about 2,000 calls exist in all ABIs together.
+    fn default() -> Self {
+        Self { bytes: 64 << 20, runs: 4096, observations: 1 << 16 }
+    }
+}
+
+/// Why a recording cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It is too large.
+    #[error("the recording is too large: {found} {unit}, the limit is {limit}")]
+    TooLarge {
+        /// What was counted: bytes, runs, observations.
+        unit: &'static str,
+        /// How many there are.
+        found: usize,
+        /// How many are accepted.
+        limit: usize,
+    },
+    /// It is no JSON object with a version.
+    #[error("this is no khard recording: it is no JSON object with the number \"khard_recording\"")]
+    NotARecording(#[source] serde_json::Error),
+    /// A newer khard wrote it.
+    #[error(
+        "the recording has version {found}, this khard reads up to version {supported}: use the khard that wrote it, or a newer one"
+    )]
+    Newer {
+        /// Its version.
+        found: u32,
+        /// The newest version that can be read.
+        supported: u32,
+    },
+    /// No khard ever wrote this version.
+    #[error("the recording has version {0}, which does not exist: versions start with 1")]
+    NoSuchVersion(u32),
+    /// It breaks the form of its version.
+    #[error("the recording does not have the form of version {version}")]
+    Malformed {
+        /// Its version.
+        version: u32,
+        /// Where and why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// It contradicts itself.
+    #[error("the recording contradicts itself: {0}")]
+    Inconsistent(String),
+}
+
+#[derive(Deserialize)]
+struct Head {
+    khard_recording: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileForm {
+    #[serde(rename = "khard_recording")]
+    _version: u32,
+    written_by: String,
+    subject: Subject,
+    runs: Vec<Run>,
+    syscalls: Vec<SyscallForm>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SyscallForm {
+    abi: Abi,
+    nr: u32,
+    seen: Vec<SeenForm>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SeenForm {
+    phase: Phase,
+    runs: Vec<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    witness: Option<WitnessForm>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WitnessForm {
+    time_ns: u64,
+    run: usize,
+    tgid: u32,
+    tid: u32,
+    comm: Bytes,
+    exe: Bytes,
+}
+
+impl Recording {
+    /// Reads a recording of this or an older version, within the default limits.
+    pub fn from_json(json: &[u8]) -> Result<Self, ReadError> {
+        Self::from_json_within(json, Limits::default())
+    }
+
+    /// Reads a recording of this or an older version.
+    ///
+    /// # Errors
+    /// When it exceeds a limit, is of a newer version, has an unknown key, or contradicts itself.
+    pub fn from_json_within(json: &[u8], limits: Limits) -> Result<Self, ReadError> {
+        within("bytes", json.len(), limits.bytes)?;
+        let version = serde_json::from_slice::<Head>(json).map_err(ReadError::NotARecording)?.khard_recording;
+        if version > SCHEMA_VERSION {
+            return Err(ReadError::Newer { found: version, supported: SCHEMA_VERSION });
+        }
+        if version == 0 {
+            return Err(ReadError::NoSuchVersion(version));
+        }
+        let file: FileForm =
+            serde_json::from_slice(json).map_err(|source| ReadError::Malformed { version, source })?;
+        within("runs", file.runs.len(), limits.runs)?;
+        within("observations", file.syscalls.iter().map(|call| call.seen.len()).sum(), limits.observations)?;
+
+        let ids: Vec<RunId> = file.runs.iter().map(|run| run.id).collect();
+        let runs: BTreeMap<RunId, Run> = file.runs.into_iter().map(|run| (run.id, run)).collect();
+        if runs.len() != ids.len() {
+            return Err(ReadError::Inconsistent("a run is listed twice".to_owned()));
+        }
+        let mut syscalls = BTreeMap::new();
+        for call in file.syscalls {
+            let SyscallForm { abi, nr, seen } = call;
+            let seen = read_seen(seen, &ids)
+                .map_err(|why| ReadError::Inconsistent(format!("syscall {nr} of {abi}: {why}")))?;
+            if syscalls.insert(SyscallKey { abi, nr }, seen).is_some() {
+                return Err(ReadError::Inconsistent(format!("syscall {nr} of {abi} is listed twice")));
+            }
+        }
+        Ok(Self { written_by: file.written_by, subject: file.subject, runs, syscalls })
+    }
+
+    /// Writes the recording: sorted, one run and one system call a line, the same bytes for the same recording.
+    pub fn write_json(&self, mut out: impl Write) -> io::Result<()> {
+        let place_of: BTreeMap<RunId, usize> = self.runs.keys().copied().zip(0..).collect();
+        write!(out, "{{\n\"khard_recording\":{SCHEMA_VERSION},\n\"written_by\":")?;
+        serde_json::to_writer(&mut out, &self.written_by)?;
+        out.write_all(b",\n\"subject\":")?;
+        serde_json::to_writer(&mut out, &self.subject)?;
+        out.write_all(b",\n\"runs\":[")?;
+        write_lines(&mut out, self.runs.values())?;
+        out.write_all(b"],\n\"syscalls\":[")?;
+        let calls = self.syscalls.iter().map(|(key, seen)| SyscallForm {
+            abi: key.abi,
+            nr: key.nr,
+            seen: seen.iter().map(|(phase, sighting)| seen_form(phase, sighting, &place_of)).collect(),
+        });
+        write_lines(&mut out, calls)?;
+        out.write_all(b"]\n}\n")
+    }
+
+    /// The bytes that [`Self::write_json`] writes.
+    pub fn to_json(&self) -> io::Result<Vec<u8>> {
+        let mut json = Vec::new();
+        self.write_json(&mut json)?;
+        Ok(json)
+    }
+}
+
+fn within(unit: &'static str, found: usize, limit: usize) -> Result<(), ReadError> {
+    if found > limit { Err(ReadError::TooLarge { unit, found, limit }) } else { Ok(()) }
+}
+
+fn write_lines<T: Serialize>(out: &mut impl Write, items: impl Iterator<Item = T>) -> io::Result<()> {
+    for (idx, item) in items.enumerate() {
+        out.write_all(if idx == 0 { b"\n" } else { b",\n" })?;
+        serde_json::to_writer(&mut *out, &item)?;
+    }
+    out.write_all(b"\n")
+}
+
+fn seen_form(phase: Phase, sighting: &Sighting, place_of: &BTreeMap<RunId, usize>) -> SeenForm {
+    let place = |run: &RunId| place_of.get(run).copied();
+    SeenForm {
+        phase,
+        runs: sighting.runs.iter().filter_map(place).collect(),
+        witness: sighting.witness.as_ref().and_then(|witness| {
+            Some(WitnessForm {
+                time_ns: witness.time_ns,
+                run: place(&witness.run)?,
+                tgid: witness.tgid,
+                tid: witness.tid,
+                comm: witness.comm.clone(),
+                exe: witness.exe.clone(),
+            })
+        }),
+    }
+}
+
+fn read_seen(forms: Vec<SeenForm>, ids: &[RunId]) -> Result<Seen, String> {
+    let id = |place: usize| ids.get(place).copied().ok_or_else(|| format!("there is no run number {place}"));
+    let mut seen = Seen::default();
+    for form in forms {
+        let runs = form.runs.into_iter().map(id).collect::<Result<BTreeSet<_>, _>>()?;
+        let witness = match form.witness {
+            None => None,
+            Some(witness) => Some(Witness {
+                time_ns: witness.time_ns,
+                run: id(witness.run)?,
+                tgid: witness.tgid,
+                tid: witness.tid,
+                comm: witness.comm,
+                exe: witness.exe,
+            }),
+        };
+        if witness.as_ref().is_some_and(|witness| !runs.contains(&witness.run)) {
+            return Err(format!(
+                "the witness of phase {} is of a run that did not make the call",
+                form.phase
+            ));
+        }
+        if runs.is_empty() || seen.in_phase(form.phase).is_some() {
+            return Err(format!("phase {} is listed twice, or without a run", form.phase));
+        }
+        seen.add(form.phase, runs, witness);
+    }
+    if seen.phases().is_empty() { Err("no phase".to_owned()) } else { Ok(seen) }
+}

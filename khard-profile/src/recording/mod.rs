@@ -1,0 +1,111 @@
+//! Owns the Recording: the one durable, versioned, mergeable document of what subjects did. Knows no kernel and no file.
+//!
+//! Its JSON form is described in `docs/recording.md`; [`Recording::from_json`] and [`Recording::write_json`] are the only
+//! reader and writer.
+
+mod coverage;
+mod json;
+mod merge;
+mod phase;
+mod run;
+mod subject;
+mod syscall;
+
+use std::collections::BTreeMap;
+
+pub use coverage::{Coverage, From, NotObserved, Observed, Proof, RunCoverage};
+pub use json::{Limits, ReadError};
+pub use merge::{MergeError, MergePolicy};
+pub use phase::{Phase, PhaseSet, UnknownPhase};
+pub use run::{
+    AppArmorInForce, BadRunId, Confinement, ContainerRun, Ended, Host, Run, RunId, Runtime, SeccompInForce,
+};
+pub use subject::{Subject, WorkloadFrom};
+pub use syscall::{Abi, Seen, Sighting, SyscallKey, Witness};
+
+/// The version of the JSON form that this crate writes, and the newest that it reads.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// What one subject did, over one or more runs.
+///
+/// Every run that an observation names is in the document, and an observation names at least one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recording {
+    written_by: String,
+    subject: Subject,
+    runs: BTreeMap<RunId, Run>,
+    syscalls: BTreeMap<SyscallKey, Seen>,
+}
+
+/// An observation for a run that was not added before it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cannot record an observation of run {0}: the recording has no such run, add it first")]
+pub struct UnknownRun(pub RunId);
+
+impl Recording {
+    /// An empty recording, written by this version of khard.
+    pub fn new(subject: Subject) -> Self {
+        let written_by = format!("khard {}", env!("CARGO_PKG_VERSION"));
+        Self { written_by, subject, runs: BTreeMap::new(), syscalls: BTreeMap::new() }
+    }
+
+    /// Adds a run, or replaces the one with the same id: a session updates it as it goes on.
+    pub fn add_run(&mut self, run: Run) {
+        self.runs.insert(run.id, run);
+    }
+
+    /// Records that a run made a call in a phase. Doing it again changes nothing but for a lesser witness.
+    pub fn observe_syscall(
+        &mut self,
+        run: RunId,
+        key: SyscallKey,
+        phase: Phase,
+        witness: Option<Witness>,
+    ) -> Result<(), UnknownRun> {
+        let unknown = [Some(run), witness.as_ref().map(|witness| witness.run)]
+            .into_iter()
+            .flatten()
+            .find(|run| !self.runs.contains_key(run));
+        if let Some(unknown) = unknown {
+            return Err(UnknownRun(unknown));
+        }
+        let runs = [Some(run), witness.as_ref().map(|witness| witness.run)];
+        self.syscalls.entry(key).or_default().add(phase, runs.into_iter().flatten(), witness);
+        Ok(())
+    }
+
+    /// Records a byte of a run's syscall table: the call was made in each phase of the set.
+    pub fn observe_phases(
+        &mut self,
+        run: RunId,
+        key: SyscallKey,
+        phases: PhaseSet,
+    ) -> Result<(), UnknownRun> {
+        phases.iter().try_for_each(|phase| self.observe_syscall(run, key, phase, None))
+    }
+
+    /// The khard that wrote it, such as `khard 0.1.0`; of merged recordings the last by name.
+    pub fn written_by(&self) -> &str {
+        &self.written_by
+    }
+
+    /// Who was recorded.
+    pub fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// The runs, in the order of their ids.
+    pub fn runs(&self) -> &BTreeMap<RunId, Run> {
+        &self.runs
+    }
+
+    /// The system calls, by ABI and number.
+    pub fn syscalls(&self) -> &BTreeMap<SyscallKey, Seen> {
+        &self.syscalls
+    }
+
+    /// True if some run is lossy: see [`Coverage::is_lossy`].
+    pub fn is_lossy(&self) -> bool {
+        self.runs.values().any(Run::is_lossy)
+    }
+}

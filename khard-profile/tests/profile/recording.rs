@@ -1,0 +1,165 @@
+//! Facts about the Recording: merge laws, the JSON form's round trip and its refusals.
+
+use khard_profile::recording::*;
+use proptest::prelude::*;
+
+use crate::support::{any_recording, run, run_id, subject};
+
+const READ: SyscallKey = SyscallKey { abi: Abi::X86_64, nr: 0 };
+
+fn merge(ours: &Recording, theirs: &Recording) -> Recording {
+    ours.clone().merge(theirs.clone(), MergePolicy::default()).unwrap()
+}
+
+proptest! {
+    #[test]
+    fn merging_is_commutative(a in any_recording(), b in any_recording()) {
+        prop_assert_eq!(merge(&a, &b), merge(&b, &a));
+    }
+
+    #[test]
+    fn merging_is_associative(a in any_recording(), b in any_recording(), c in any_recording()) {
+        prop_assert_eq!(merge(&merge(&a, &b), &c), merge(&a, &merge(&b, &c)));
+    }
+
+    #[test]
+    fn merging_is_idempotent(a in any_recording(), b in any_recording()) {
+        let both = merge(&a, &b);
+        prop_assert_eq!(merge(&a, &a), a.clone());
+        prop_assert_eq!(merge(&both, &a), both);
+    }
+
+    #[test]
+    fn merging_loses_no_run_and_no_sighting(a in any_recording(), b in any_recording()) {
+        let both = merge(&a, &b);
+        for one in [&a, &b] {
+            prop_assert!(one.runs().keys().all(|id| both.runs().contains_key(id)));
+            for (key, seen) in one.syscalls() {
+                for (phase, sighting) in seen.iter() {
+                    let merged = both.syscalls()[key].in_phase(phase).unwrap();
+                    prop_assert!(merged.runs.is_superset(&sighting.runs));
+                    prop_assert!(sighting.witness.is_none() || merged.witness <= sighting.witness);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn json_gives_the_same_recording_back(a in any_recording()) {
+        let json = a.to_json().unwrap();
+        let read = Recording::from_json(&json).unwrap();
+        prop_assert_eq!(&read, &a);
+        prop_assert_eq!(read.to_json().unwrap(), json);
+    }
+
+    #[test]
+    fn reading_any_bytes_never_panics(cut in 0_usize..2000, byte in any::<u8>(), a in any_recording()) {
+        let mut json = a.to_json().unwrap();
+        let at = cut % json.len();
+        json[at] = byte;
+        let _ = Recording::from_json(&json);
+        let _ = Recording::from_json(&json[..at]);
+    }
+}
+
+fn small() -> Recording {
+    let mut recording = Recording::new(subject());
+    recording.add_run(run(0));
+    recording.observe_phases(run_id(0), READ, PhaseSet::EMPTY.with(Phase::Workload)).unwrap();
+    recording
+}
+
+fn edited(from: &str, to: &str) -> Result<Recording, ReadError> {
+    let json = String::from_utf8(small().to_json().unwrap()).unwrap();
+    assert!(json.contains(from), "{from} is not in {json}");
+    Recording::from_json(json.replace(from, to).as_bytes())
+}
+
+#[test]
+fn a_newer_version_is_refused_with_both_numbers() {
+    let error = edited("\"khard_recording\":1", "\"khard_recording\":7,\"new\":{}").unwrap_err();
+    assert!(matches!(error, ReadError::Newer { found: 7, supported: 1 }));
+    assert!(error.to_string().contains('7') && error.to_string().contains('1'));
+}
+
+#[test]
+fn what_is_no_recording_is_refused_as_such() {
+    for text in ["", "[]", "{}", "{\"khard_recording\":\"1\"}", "{\"defaultAction\":\"SCMP_ACT_ALLOW\"}"] {
+        assert!(matches!(Recording::from_json(text.as_bytes()), Err(ReadError::NotARecording(_))), "{text}");
+    }
+    assert!(matches!(
+        edited("\"khard_recording\":1", "\"khard_recording\":0"),
+        Err(ReadError::NoSuchVersion(0))
+    ));
+}
+
+#[test]
+fn unknown_keys_and_missing_coverage_are_refused() {
+    assert!(matches!(
+        edited("\"abi\":", "\"colour\":1,\"abi\":"),
+        Err(ReadError::Malformed { version: 1, .. })
+    ));
+    assert!(matches!(
+        edited("\"coverage\":{\"syscalls\"", "\"coverage\":{\"x\""),
+        Err(ReadError::Malformed { .. })
+    ));
+}
+
+#[test]
+fn contradictions_are_refused() {
+    for (from, to) in [
+        ("\"runs\":[0]", "\"runs\":[1]"),
+        ("\"runs\":[0]", "\"runs\":[]"),
+        ("\"seen\":[{\"phase\":\"workload\",\"runs\":[0]}]", "\"seen\":[]"),
+        ("\"runs\":[0]}", "\"runs\":[0]},{\"phase\":\"workload\",\"runs\":[0]}"),
+        (
+            "\"runs\":[0]}",
+            "\"runs\":[0],\"witness\":{\"time_ns\":1,\"run\":1,\"tgid\":1,\"tid\":1,\"comm\":\"\",\"exe\":\"\"}}",
+        ),
+    ] {
+        assert!(matches!(edited(from, to), Err(ReadError::Inconsistent(_))), "{to}");
+    }
+}
+
+#[test]
+fn limits_are_enforced_and_named() {
+    let json = small().to_json().unwrap();
+    let refused = |limits| Recording::from_json_within(&json, limits).unwrap_err().to_string();
+    assert!(refused(Limits { bytes: 100, ..Limits::default() }).contains("bytes"));
+    assert!(refused(Limits { runs: 0, ..Limits::default() }).contains("runs"));
+    assert!(refused(Limits { observations: 0, ..Limits::default() }).contains("observations"));
+}
+
+#[test]
+fn an_observation_needs_its_run() {
+    let unknown = small().observe_syscall(run_id(3), READ, Phase::Workload, None);
+    assert_eq!(unknown, Err(UnknownRun(run_id(3))));
+}
+
+#[test]
+fn the_final_record_of_a_run_replaces_its_checkpoint() {
+    let mut checkpoint = Recording::new(subject());
+    checkpoint.add_run(Run { ended: Ended::Checkpoint, duration_ms: 90_000, ..run(0) });
+    let merged = merge(&checkpoint, &small());
+    assert_eq!(merged.runs()[&run_id(0)].ended, Ended::SubjectEnded);
+}
+
+#[test]
+fn other_subjects_images_and_machines_do_not_merge_silently() {
+    let policy = MergePolicy::default();
+    let other = Recording::new(Subject::Command { program: "nginx".into() });
+    assert!(matches!(small().merge(other, policy), Err(MergeError::Subjects { .. })));
+
+    let mut newer = Recording::new(subject());
+    let mut container = run(1).container.unwrap();
+    container.image_id = "sha256:bb".to_owned();
+    newer.add_run(Run { container: Some(container), ..run(1) });
+    assert!(matches!(small().merge(newer.clone(), policy), Err(MergeError::Images { .. })));
+    let mixed = small().merge(newer, MergePolicy { mixed_images: true, ..policy }).unwrap();
+    assert_eq!(mixed.runs().len(), 2);
+
+    let mut elsewhere = Recording::new(subject());
+    elsewhere.add_run(Run { host: Host { machine: "aarch64".to_owned(), ..run(1).host }, ..run(1) });
+    assert!(matches!(small().merge(elsewhere.clone(), policy), Err(MergeError::Machines { .. })));
+    assert!(small().merge(elsewhere, MergePolicy { mixed_machines: true, ..policy }).is_ok());
+}

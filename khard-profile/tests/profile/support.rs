@@ -1,0 +1,133 @@
+//! Recordings for tests: generated ones for laws, and one realistic pod.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use khard_profile::Bytes;
+use khard_profile::recording::*;
+use proptest::collection::{btree_map, vec};
+use proptest::prelude::*;
+
+pub(crate) const BOOT: &str = "8c5f2e0a-11bb-4cde-9f00-0123456789ab";
+
+/// One of four run ids: few, so that generated recordings share some.
+pub(crate) fn run_id(nth: u64) -> RunId {
+    RunId::new(BOOT, 4000 + nth, 1_000_000_000 * nth).unwrap()
+}
+
+pub(crate) fn subject() -> Subject {
+    let labels = BTreeMap::from([("pod-template-hash".to_owned(), "7d4b9c".to_owned())]);
+    Subject::of_container("shop", "web-7d4b9c-x2x4z", &labels, "nginx")
+}
+
+/// A complete run on x86-64 under runc.
+pub(crate) fn run(nth: u64) -> Run {
+    Run {
+        id: run_id(nth),
+        started_unix_ms: 1_764_000_000_000 + 60_000 * nth,
+        duration_ms: 42_000,
+        ended: Ended::SubjectEnded,
+        cgroup_path: Bytes::from("/kubepods/besteffort/pod8d/0a1b"),
+        init_pid: Some(4242),
+        joiners: 1,
+        container: Some(ContainerRun {
+            container_id: "0a1b".repeat(16),
+            sandbox_id: "2c3d".repeat(16),
+            pod: "web-7d4b9c-x2x4z".to_owned(),
+            attempt: u32::try_from(nth).unwrap(),
+            image: "docker.io/library/nginx:1.27".to_owned(),
+            image_id: "sha256:aa".to_owned(),
+        }),
+        runtime: Some(Runtime {
+            name: "runc".to_owned(),
+            version: Some("1.1.5+ds1".to_owned()),
+            handler: String::new(),
+            manager: Some("containerd 1.6.20".to_owned()),
+        }),
+        host: Host {
+            kernel: "6.12.117".to_owned(),
+            machine: "x86_64".to_owned(),
+            abis: BTreeSet::from([Abi::X86_64, Abi::Ia32]),
+        },
+        confinement: Confinement {
+            no_new_privs: Some(true),
+            privileged: Some(false),
+            seccomp: SeccompInForce::None,
+            apparmor: AppArmorInForce::Unconfined,
+        },
+        coverage: RunCoverage {
+            syscalls: Coverage::Exact(Observed {
+                from: From::FirstInstruction,
+                lost: BTreeMap::new(),
+                proof: Proof::from_misses(BTreeMap::from([("sys_enter_raw".to_owned(), 0)])),
+            }),
+        },
+        notes: Vec::new(),
+    }
+}
+
+fn any_coverage() -> impl Strategy<Value = Coverage> {
+    let proof = prop_oneof![
+        btree_map("[a-c]", 0_u64..3, 0..3).prop_map(Proof::from_misses),
+        Just(Proof::Unproved { reason: "khard died".to_owned() }),
+    ];
+    let from = prop_oneof![Just(From::FirstInstruction), Just(From::Late)];
+    let observed = (from, btree_map("[a-c]", 0_u64..3, 0..3), proof);
+    let observed = observed.prop_map(|(from, lost, proof)| Observed { from, lost, proof });
+    prop_oneof![
+        Just(Coverage::None(NotObserved { reason: "no BTF".to_owned() })),
+        observed.clone().prop_map(Coverage::Exact),
+        observed.prop_map(Coverage::Inferred),
+    ]
+}
+
+fn any_run(nth: u64) -> impl Strategy<Value = Run> {
+    let ended = prop_oneof![Just(Ended::Checkpoint), Just(Ended::SubjectEnded), Just(Ended::Interrupted)];
+    let path = vec(any::<u8>(), 0..6);
+    (0_u64..4, ended, 0_u64..3, path, any_coverage(), vec(".{0,5}", 0..2)).prop_map(
+        move |(duration_ms, ended, joiners, path, syscalls, notes)| Run {
+            duration_ms,
+            ended,
+            joiners,
+            cgroup_path: path.into(),
+            coverage: RunCoverage { syscalls },
+            notes,
+            ..run(nth)
+        },
+    )
+}
+
+fn any_witness() -> impl Strategy<Value = (u64, u32, Vec<u8>)> {
+    (0_u64..3, 0_u32..3, vec(any::<u8>(), 0..3))
+}
+
+pub(crate) fn any_abi() -> impl Strategy<Value = Abi> {
+    proptest::sample::select(Abi::ALL.to_vec())
+}
+
+/// A recording of [`subject`] with up to four runs out of the same four ids.
+pub(crate) fn any_recording() -> impl Strategy<Value = Recording> {
+    let runs = (0_u64..4).map(|nth| proptest::option::of(any_run(nth))).collect::<Vec<_>>();
+    let phase = proptest::sample::select(Phase::ALL.to_vec());
+    let call = (0_u64..4, any_abi(), 0_u32..4, phase, proptest::option::of(any_witness()));
+    (runs, vec(call, 0..24)).prop_map(|(runs, calls)| {
+        let mut recording = Recording::new(subject());
+        for run in runs.into_iter().flatten() {
+            recording.add_run(run);
+        }
+        for (nth, abi, nr, phase, witness) in calls {
+            let run = run_id(nth);
+            let witness = witness.map(|(time_ns, tid, name)| Witness {
+                time_ns,
+                run,
+                tgid: tid,
+                tid,
+                comm: name.clone().into(),
+                exe: name.into(),
+            });
+            let known = recording.runs().contains_key(&run);
+            let observed = recording.observe_syscall(run, SyscallKey { abi, nr }, phase, witness);
+            assert_eq!(observed.is_ok(), known);
+        }
+        recording
+    })
+}
