@@ -221,7 +221,7 @@ pub struct Confinement {
     pub privileged: Option<bool>,
     /// The seccomp filter in force.
     pub seccomp: SeccompInForce,
-    /// The `AppArmor` profile in force.
+    /// The AppArmor profile in force.
     pub apparmor: AppArmorInForce,
 }
 
@@ -257,11 +257,11 @@ impl SeccompInForce {
     }
 }
 
-/// The `AppArmor` profile under which a run was recorded.
+/// The AppArmor profile under which a run was recorded.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "profile", rename_all = "snake_case", deny_unknown_fields)]
 pub enum AppArmorInForce {
-    /// The kernel has no `AppArmor`, or it is off.
+    /// The kernel has no AppArmor, or it is off.
     Off,
     /// Unconfined.
     Unconfined,

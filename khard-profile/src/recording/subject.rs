@@ -39,9 +39,9 @@ pub enum Subject {
 pub enum WorkloadFrom {
     /// It is the pod's name: no label says that a part of it is generated.
     PodName,
-    /// The label `pod-template-hash` (Deployment, `ReplicaSet`) named the generated part.
+    /// The label `pod-template-hash` (Deployment, ReplicaSet) named the generated part.
     PodTemplateHash,
-    /// The label `controller-revision-hash` (`DaemonSet`, `StatefulSet`) says that the last part is generated.
+    /// The label `controller-revision-hash` (DaemonSet, StatefulSet) says that the last part is generated.
     ControllerRevisionHash,
     /// The label `batch.kubernetes.io/job-name` or `job-name` is the name.
     JobName,
