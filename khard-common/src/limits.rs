@@ -46,3 +46,6 @@ pub const CGROUP_DEPTH: u32 = 16;
 
 /// Syscall numbers outside the table for which a slot sends records; more are only counted.
 pub const UNKNOWN_RECORDS: u64 = 64;
+
+/// Counters that the programs keep for the whole node: see [`crate::stats`].
+pub const STATS: usize = 8;

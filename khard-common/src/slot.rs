@@ -56,8 +56,11 @@ pub struct Slot {
     pub unknown_calls: u64,
     /// Processes that joined from outside after the workload had started.
     pub joins: u64,
-    /// Room, to keep the size a multiple of 64.
-    pub reserved: [u64; 2],
+    /// The id of the cgroup that is the subject; 0 while the slot has none. Cgroup ids are never used twice
+    /// (`__kernfs_new_node()`, fs/kernfs/dir.c), so this also tells one tenant from the next.
+    pub subject_id: u64,
+    /// The number of the workload's mount namespace, 0 until it has started.
+    pub mount_ns: u64,
 }
 
 const _: () = assert!(size_of::<Slot>() == TABLE_BYTES + 64);

@@ -1,0 +1,11 @@
+//! Node-wide counters of the programs, by index. Each is a way to miss something; all are 0 in a good run.
+
+/// Births under a watched cgroup for which no slot was free.
+pub const BIRTHS_WITHOUT_SLOT: usize = 0;
+/// Births whose record found no room in the ring: the slot is taken, user space looks for it.
+pub const BIRTHS_UNSENT: usize = 1;
+/// Processes outside the workload that [`crate::limits::PROCESSES`] had no room for: their calls count as the
+/// workload's, so that profiles may be wider than needed, never narrower.
+pub const PROCESSES_FULL: usize = 2;
+/// Kernel memory that could not be read where a decision needed it.
+pub const READ_FAILED: usize = 3;

@@ -1,0 +1,43 @@
+//! The only place that reads kernel structs. Offsets come from the running kernel's BTF.
+//!
+//! Two ways of reading. *Direct*: one load through a pointer that the verifier knows to be a task, a few
+//! nanoseconds, for the hot path. *Probe*: `bpf_probe_read_kernel`, for any address, tens of nanoseconds.
+
+pub(crate) mod cgroup;
+pub(crate) mod task;
+
+use aya_ebpf::helpers::bpf_probe_read_kernel;
+
+macro_rules! constants {
+    ($($name:ident: $($struct:literal $member:literal)|+;)*) => {
+        /// Byte offsets, set by user space before loading and then frozen, so that the verifier knows them.
+        pub(crate) mod offset {
+            $(
+                #[unsafe(no_mangle)]
+                #[doc = concat!("Set from BTF: ", $($struct, ".", $member, " "),+)]
+                pub(crate) static $name: aya_ebpf::Global<u64> = aya_ebpf::Global::new(0);
+            )*
+        }
+    };
+}
+khard_common::kernel_fields!(constants);
+
+/// One load through a typed pointer.
+///
+/// # Safety
+/// `base` must be a pointer that the verifier tracks (from a task), and `offset` a field of type `T` in it.
+#[inline(always)]
+pub(crate) unsafe fn direct<T: Copy>(base: *const u8, offset: u64) -> T {
+    // SAFETY: the caller's; the verifier checks it again, and a fault reads as 0.
+    unsafe { core::ptr::read_volatile(base.add(offset as usize).cast::<T>()) }
+}
+
+/// A field of a struct anywhere in kernel memory; `None` where it cannot be read.
+#[inline(always)]
+pub(crate) fn probe<T: Copy>(base: u64, offset: u64) -> Option<T> {
+    if base == 0 {
+        return None;
+    }
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_kernel((base + offset) as *const T) }.ok()
+}

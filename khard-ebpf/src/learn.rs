@@ -1,0 +1,100 @@
+//! A call that is not known yet: the table's bit, then the record. Knows nothing of cgroups.
+
+use aya_ebpf::helpers::{bpf_get_current_comm, generated::bpf_ktime_get_boot_ns};
+use khard_common::{
+    limits::{EXE_BYTES, UNKNOWN_RECORDS},
+    phase::RECORD_OWED,
+    record::{Header, KIND_SYSCALL, KIND_UNKNOWN_SYSCALL, SyscallRecord},
+    slot::{Abi, Slot, X32_BIT, table_index},
+};
+
+use crate::{
+    kernel::task::Current,
+    maps::RING,
+    phase,
+    subject::{self, next_sequence},
+    word::{self, index},
+};
+
+/// What happens when the fast exit did not. `nr` as the tracepoint gives it.
+#[inline(never)]
+pub(crate) fn syscall(number: u32, nr: u64, compat: bool) -> i32 {
+    let Some(slot) = subject::slot(number) else { return 0 };
+    let nr = nr as u32;
+    if nr == u32::MAX {
+        // Cancelled by a tracer or user dispatch: no call (syscall_trace_enter(), kernel/entry/common.c).
+        return 0;
+    }
+    let (abi, plain_nr) = match (compat, nr & X32_BIT != 0) {
+        (true, _) => (Abi::Ia32, nr),
+        (false, true) => (Abi::X32, nr & !X32_BIT),
+        (false, false) => (Abi::Native, nr),
+    };
+    let phase = phase::of_current(slot);
+    let Some(at) = table_index(abi, plain_nr) else {
+        return unknown(slot, number, abi, nr, phase);
+    };
+    // VERIFIER: masked apart, so that word and shift have bounds of their own.
+    let word_at = index::<2047>(at as u64) & !7;
+    let shift = (at as u64 & 7) * 8;
+    // SAFETY: a valid slot; the table begins it and is aligned to 8.
+    unsafe {
+        let word = (&raw mut (*slot).table).cast::<u8>().add(word_at).cast::<u64>();
+        let byte = (core::ptr::read_volatile(word) >> shift) as u8;
+        if byte & (phase | RECORD_OWED) == phase {
+            return 0;
+        }
+        // The truth first: it does not depend on the ring.
+        word::or(word, u64::from(phase) << shift);
+        if send(slot, number, KIND_SYSCALL, abi, nr, phase) {
+            if byte & RECORD_OWED != 0 {
+                word::and(word, !(u64::from(RECORD_OWED) << shift));
+            }
+        } else {
+            word::or(word, u64::from(RECORD_OWED) << shift);
+        }
+    }
+    0
+}
+
+#[inline(always)]
+fn unknown(slot: *mut Slot, number: u32, abi: Abi, nr: u32, phase: u8) -> i32 {
+    // SAFETY: a valid slot.
+    let before = unsafe { word::fetch_add(&raw mut (*slot).unknown_calls, 1) };
+    if before < UNKNOWN_RECORDS {
+        send(slot, number, KIND_UNKNOWN_SYSCALL, abi, nr, phase);
+    }
+    0
+}
+
+/// Sends who did it; false if the ring has no room.
+#[inline(always)]
+fn send(slot: *mut Slot, number: u32, kind: u16, abi: Abi, nr: u32, phase: u8) -> bool {
+    // SAFETY: a valid slot.
+    let sequence = unsafe { next_sequence(slot) };
+    let Some(mut entry) = RING.reserve::<SyscallRecord>(0) else {
+        // SAFETY: a valid slot.
+        unsafe { word::add(&raw mut (*slot).records_failed, 1) };
+        return false;
+    };
+    let task = Current::task();
+    let record = entry.as_mut_ptr();
+    // SAFETY: the entry is ours until submitted, and every byte of it is written here.
+    unsafe {
+        (*record).header =
+            Header { kind, phase, reserved: 0, slot: number, sequence, time_ns: bpf_ktime_get_boot_ns() };
+        (*record).nr = nr;
+        (*record).abi = abi as u32;
+        (*record).tgid = task.tgid();
+        (*record).tid = task.pid();
+        (*record).comm = bpf_get_current_comm().unwrap_or([0; 16]);
+        (*record).reserved = 0;
+        let exe = (&raw mut (*record).exe).cast::<u64>();
+        for word in 0..EXE_BYTES / 8 {
+            exe.add(word).write(0);
+        }
+        (*record).exe_len = task.executable_name(&mut *exe.cast());
+    }
+    entry.submit(0);
+    true
+}

@@ -1,0 +1,70 @@
+//! The maps, and nothing about what they mean to whom.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, Queue, RingBuf},
+};
+use khard_common::{
+    limits::{
+        PROCESSES as MAX_PROCESSES, RING_BYTES, SLOTS as MAX_SLOTS, STATS as MAX_STATS,
+        SUBJECTS as MAX_SUBJECTS, VERDICTS, WATCHED as MAX_WATCHED,
+    },
+    slot::Slot,
+};
+
+use crate::{phase::Process, word::Word};
+
+/// `BPF_F_MMAPABLE` (include/uapi/linux/bpf.h): user space reads the tables without a system call, so that
+/// reading them cannot make the kernel skip a perf tracepoint program.
+const MMAPABLE: u32 = 1 << 10;
+
+/// The subjects' slots: the truth.
+#[map]
+pub(crate) static SLOTS: Array<Slot> = Array::with_max_entries(MAX_SLOTS, MMAPABLE);
+
+/// Cgroup id to slot, for each registered subject.
+#[map]
+pub(crate) static SUBJECTS: HashMap<u64, u32> = HashMap::with_max_entries(MAX_SUBJECTS, 0);
+
+/// Cgroups below which births are adopted.
+#[map]
+pub(crate) static WATCHED: HashMap<u64, u8> = HashMap::with_max_entries(MAX_WATCHED, 0);
+
+/// Slots without a subject, emptied by user space.
+#[map]
+pub(crate) static FREE_SLOTS: Queue<u32> = Queue::with_max_entries(MAX_SLOTS, 0);
+
+/// Processes (by tgid) that are not the workload.
+#[map]
+pub(crate) static PROCESSES: HashMap<u32, Process> = HashMap::with_max_entries(MAX_PROCESSES, 0);
+
+/// First sightings and births.
+#[map]
+pub(crate) static RING: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
+
+// Each `.bss.NAME` is a map of its own; user space can only write a whole one, so the words that it writes
+// stand alone.
+
+/// Written by user space: every verdict of another generation is stale.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".bss.generation")]
+pub(crate) static GENERATION: Word = Word::new(0);
+
+/// Written by user space: a cgroup with a greater id was made after khard began to watch.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".bss.born_after")]
+pub(crate) static BORN_AFTER: Word = Word::new(0);
+
+/// The verdict cache: see `subject::slot_of`.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".bss.verdict_keys")]
+pub(crate) static VERDICT_KEYS: [Word; VERDICTS] = [const { Word::new(0) }; VERDICTS];
+/// The verdict cache's other half.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".bss.verdict_values")]
+pub(crate) static VERDICT_VALUES: [Word; VERDICTS] = [const { Word::new(0) }; VERDICTS];
+
+/// Node-wide counters, by `khard_common::stats`.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".bss.stats")]
+pub(crate) static STATS: [Word; MAX_STATS] = [const { Word::new(0) }; MAX_STATS];

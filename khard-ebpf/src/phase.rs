@@ -1,0 +1,195 @@
+//! Which phase a process is in.
+//!
+//! The rule: a process that is not known here is the workload. Known are only the others: a runtime preparing
+//! a container, a runtime preparing a process that joins one, and joined processes, each with its children.
+//!
+//! The border between runtime and what it starts is the first exec after the process has both another mount
+//! namespace and another root directory than whoever brought it in. It is found by looking at the process when
+//! it makes a call: `self_exec_id` tells that an exec has happened, so no exec hook is needed, and none can be
+//! skipped. There is always a call between the change of root and the exec: the exec itself.
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use khard_common::{
+    phase,
+    slot::{BORDER_IS_FIRST_EXEC, OTHERS_JOINER, OTHERS_JOINING, OTHERS_RUNTIME, STARTED, Slot},
+    stats,
+};
+
+use crate::{
+    kernel::task::{Current, Task},
+    maps::{PROCESSES, STATS},
+    subject, word,
+};
+
+const RUNTIME: u32 = 0;
+const JOINING: u32 = 1;
+const JOINER: u32 = 2;
+
+/// A process that is not the workload.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Process {
+    /// Tells this process from a later one with the same id.
+    start_ns: u64,
+    /// The slot's tenant when it was counted there.
+    subject_id: u64,
+    /// The root directory of whoever brought it in.
+    entry_root: u64,
+    slot: u32,
+    stage: u32,
+    /// The mount namespace of whoever brought it in.
+    entry_mount_ns: u32,
+    /// Filters that it came with.
+    entry_filters: u32,
+    /// `self_exec_id + 1` when the border was in sight: another value means that the exec has happened.
+    border_exec_id: u32,
+    reserved: u32,
+}
+
+#[inline(always)]
+const fn weight(stage: u32) -> u64 {
+    match stage {
+        RUNTIME => OTHERS_RUNTIME,
+        JOINING => OTHERS_JOINING,
+        _ => OTHERS_JOINER,
+    }
+}
+
+/// The phase's bit of the current task in this slot.
+#[inline(always)]
+pub(crate) fn of_current(slot: *mut Slot) -> u8 {
+    // SAFETY: a valid slot.
+    if unsafe { core::ptr::read_volatile(&raw const (*slot).others) } == 0 {
+        return phase::WORKLOAD;
+    }
+    let task = Current::task();
+    let tgid = task.tgid();
+    let Some(process) = PROCESSES.get_ptr_mut(tgid) else { return phase::WORKLOAD };
+    // SAFETY: entries are preallocated: the memory stays an entry, and `start_ns` tells whose.
+    let process = unsafe { &mut *process };
+    if process.start_ns != task.process_start_ns() {
+        forget(tgid, process);
+        return phase::WORKLOAD;
+    }
+    if process.stage == JOINER {
+        return phase::JOINER;
+    }
+    if process.border_exec_id == 0 {
+        if process.entry_mount_ns != task.mount_ns() && process.entry_root != task.root_dentry() {
+            process.border_exec_id = task.exec_id() + 1;
+        }
+    } else if process.border_exec_id != task.exec_id() + 1 {
+        return cross(slot, tgid, process);
+    }
+    let filtered = task.seccomp_filters() > process.entry_filters;
+    match (process.stage, filtered) {
+        (RUNTIME, false) => phase::RUNTIME,
+        (RUNTIME, true) => phase::RUNTIME_FILTERED,
+        (_, false) => phase::JOINING,
+        (_, true) => phase::JOINING_FILTERED,
+    }
+}
+
+/// The first call after the exec beyond the border. Only one thread can be here: an exec leaves one.
+#[inline(always)]
+fn cross(slot: *mut Slot, tgid: u32, process: &mut Process) -> u8 {
+    if process.stage == RUNTIME {
+        // First the flag, then the count: who comes in between is already a joiner.
+        // SAFETY: a valid slot.
+        unsafe {
+            core::ptr::write_volatile(&raw mut (*slot).mount_ns, u64::from(Current::task().mount_ns()));
+            word::or(&raw mut (*slot).flags, STARTED);
+        }
+        forget(tgid, process);
+        return phase::WORKLOAD;
+    }
+    process.stage = JOINER;
+    // SAFETY: a valid slot.
+    unsafe { word::add(&raw mut (*slot).others, OTHERS_JOINER.wrapping_sub(OTHERS_JOINING)) };
+    phase::JOINER
+}
+
+/// Takes a process out of the books; only who really removes the entry counts down.
+#[inline(always)]
+fn forget(tgid: u32, process: &Process) {
+    let (number, subject_id, stage) = (process.slot, process.subject_id, process.stage);
+    if PROCESSES.remove(tgid).is_err() {
+        return;
+    }
+    let Some(slot) = subject::slot(number) else { return };
+    // SAFETY: a valid slot.
+    unsafe {
+        if core::ptr::read_volatile(&raw const (*slot).subject_id) == subject_id {
+            word::add(&raw mut (*slot).others, weight(stage).wrapping_neg());
+        }
+    }
+}
+
+/// Forgets whatever is known under this process id.
+pub(crate) fn forget_process(tgid: u32) {
+    if let Some(process) = PROCESSES.get_ptr_mut(tgid) {
+        // SAFETY: as in `of_current`.
+        forget(tgid, unsafe { &*process });
+    }
+}
+
+/// Whether `task` sees the mounts of the slot's workload.
+pub(crate) fn has_workloads_mounts(number: u32, task: Task) -> bool {
+    let Some(slot) = subject::slot(number) else { return false };
+    // SAFETY: a valid slot.
+    let mount_ns = unsafe { core::ptr::read_volatile(&raw const (*slot).mount_ns) };
+    mount_ns != 0 && mount_ns == u64::from(task.mount_ns())
+}
+
+/// `task` has come into a slot from outside, brought by `by` (itself, or the writer of cgroup.procs, or who
+/// cloned it into the cgroup).
+pub(crate) fn enter_from_outside(number: u32, task: Task, by: Task) {
+    let Some(slot) = subject::slot(number) else { return };
+    // SAFETY: a valid slot.
+    let flags = unsafe { core::ptr::read_volatile(&raw const (*slot).flags) };
+    let stage = if flags & STARTED == 0 { RUNTIME } else { JOINING };
+    if stage == JOINING {
+        // SAFETY: a valid slot.
+        unsafe { word::add(&raw mut (*slot).joins, 1) };
+    }
+    let border_exec_id = if flags & BORDER_IS_FIRST_EXEC == 0 { 0 } else { task.exec_id() + 1 };
+    enter(
+        slot,
+        task.tgid(),
+        &Process {
+            start_ns: task.process_start_ns(),
+            // SAFETY: a valid slot.
+            subject_id: unsafe { core::ptr::read_volatile(&raw const (*slot).subject_id) },
+            entry_root: by.root_dentry(),
+            slot: number,
+            stage,
+            entry_mount_ns: by.mount_ns(),
+            entry_filters: task.seccomp_filters(),
+            border_exec_id,
+            reserved: 0,
+        },
+    );
+}
+
+/// `child` was forked by a process of the same slot: it is what its parent is.
+pub(crate) fn inherit(parent_tgid: u32, child: Task) {
+    // SAFETY: as in `of_current`.
+    let Some(parent) = (unsafe { PROCESSES.get(parent_tgid) }) else { return };
+    if parent.start_ns != Current::task().process_start_ns() {
+        return;
+    }
+    let Some(slot) = subject::slot(parent.slot) else { return };
+    enter(slot, child.tgid(), &Process { start_ns: child.process_start_ns(), ..*parent });
+}
+
+fn enter(slot: *mut Slot, tgid: u32, process: &Process) {
+    forget_process(tgid);
+    // Counted first: between the two the slot is only slower, never wrong.
+    // SAFETY: a valid slot.
+    unsafe { word::add(&raw mut (*slot).others, weight(process.stage)) };
+    if PROCESSES.insert(tgid, process, u64::from(BPF_NOEXIST)).is_err() {
+        STATS[stats::PROCESSES_FULL].add(1);
+        // SAFETY: a valid slot.
+        unsafe { word::add(&raw mut (*slot).others, weight(process.stage).wrapping_neg()) };
+    }
+}

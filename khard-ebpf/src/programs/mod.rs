@@ -1,0 +1,5 @@
+//! One thin entry for each attach point. The table of which is attached where is user space's.
+
+mod cgroup;
+mod process;
+mod syscall;

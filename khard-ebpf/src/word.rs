@@ -1,0 +1,92 @@
+//! Words that several CPUs and user space touch at once.
+//!
+//! `core`'s atomics do not select on BPF targets, so the instructions are written out. Plain loads and stores
+//! of one aligned word are never torn (one `ldx`/`stx`).
+
+use core::{cell::UnsafeCell, ptr};
+
+/// A 64-bit word in a `.bss` section.
+#[repr(transparent)]
+pub(crate) struct Word(UnsafeCell<u64>);
+
+// SAFETY: every access is one aligned load, store or atomic instruction.
+unsafe impl Sync for Word {}
+
+impl Word {
+    pub(crate) const fn new(value: u64) -> Self {
+        Self(UnsafeCell::new(value))
+    }
+
+    #[inline(always)]
+    pub(crate) fn load(&self) -> u64 {
+        // SAFETY: the cell is valid and aligned.
+        unsafe { ptr::read_volatile(self.0.get()) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn store(&self, value: u64) {
+        // SAFETY: the cell is valid and aligned.
+        unsafe { ptr::write_volatile(self.0.get(), value) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn add(&self, value: u64) {
+        // SAFETY: the cell is valid and aligned.
+        unsafe { add(self.0.get(), value) }
+    }
+}
+
+/// Adds without looking (`BPF_ATOMIC | BPF_ADD`).
+///
+/// # Safety
+/// `word` must be valid and aligned to 8.
+#[inline(always)]
+pub(crate) unsafe fn add(word: *mut u64, value: u64) {
+    // SAFETY: the caller's.
+    unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) word, in(reg) value) };
+}
+
+/// Adds and returns the value before (`BPF_ADD | BPF_FETCH`, kernel 5.12).
+///
+/// # Safety
+/// `word` must be valid and aligned to 8.
+#[inline(always)]
+pub(crate) unsafe fn fetch_add(word: *mut u64, value: u64) -> u64 {
+    let mut before = value;
+    // SAFETY: the caller's.
+    unsafe {
+        core::arch::asm!("{1} = atomic_fetch_add((u64 *)({0} + 0), {1})", in(reg) word, inout(reg) before);
+    }
+    before
+}
+
+/// Sets bits (`BPF_OR`, kernel 5.12).
+///
+/// # Safety
+/// `word` must be valid and aligned to 8.
+#[inline(always)]
+pub(crate) unsafe fn or(word: *mut u64, bits: u64) {
+    // SAFETY: the caller's.
+    unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) |= {1}", in(reg) word, in(reg) bits) };
+}
+
+/// Keeps only `bits` (`BPF_AND`, kernel 5.12).
+///
+/// # Safety
+/// `word` must be valid and aligned to 8.
+#[inline(always)]
+pub(crate) unsafe fn and(word: *mut u64, bits: u64) {
+    // SAFETY: the caller's.
+    unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) &= {1}", in(reg) word, in(reg) bits) };
+}
+
+/// `value & MASK` as an index.
+///
+/// VERIFIER: LLVM removes an AND that it can prove to change nothing; 6.1's verifier then does not know the
+/// bound. Written in assembly it stays.
+#[inline(always)]
+pub(crate) fn index<const MASK: u64>(mut value: u64) -> usize {
+    // SAFETY: no memory is touched.
+    unsafe { core::arch::asm!("{0} &= {mask}", inout(reg) value, mask = const MASK) };
+    value as usize
+}
