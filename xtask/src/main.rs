@@ -1,2 +1,64 @@
-//! khard's own tasks.
-fn main() {}
+//! khard's own tasks: `cargo xtask VERB`. This file owns the verbs and their options; what a verb does is in its module.
+//! Nothing here knows khard's insides: xtask depends on no khard crate and builds and runs them as anyone would.
+
+mod build;
+mod command;
+mod interrupt;
+mod paths;
+mod setup;
+mod toolchain;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::paths::Paths;
+
+/// khard's own tasks. Each one sets up what it needs.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Find what this machine lacks and install it.
+    Setup(setup::SetupArgs),
+    /// Build the kernel programs, khard with them inside, and the programs of the tests.
+    Build,
+    /// Format check and lints of every crate, the kernel programs included.
+    Clippy,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.verb) {
+        Ok(code) => ExitCode::from(code),
+        // The one place that words a failure; an interrupted verb has nothing to explain.
+        Err(error) => {
+            if let Some(signal) = interrupt::received() {
+                return ExitCode::from(128 + u8::try_from(signal).unwrap_or(0));
+            }
+            eprintln!("xtask: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs one verb; the number is the exit status.
+fn run(verb: Verb) -> Result<u8> {
+    interrupt::install()?;
+    let paths = Paths::find()?;
+    match verb {
+        Verb::Setup(args) => setup::verb(&paths, &args),
+        Verb::Build => {
+            let built = build::all(&paths)?;
+            println!("{}", built.khard.display());
+            Ok(0)
+        }
+        Verb::Clippy => build::clippy(&paths).map(|()| 0),
+    }
+}
