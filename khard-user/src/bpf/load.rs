@@ -1,0 +1,348 @@
+//! Loads and attaches the programs, and registers subjects with them.
+
+use std::{collections::VecDeque, io, os::fd::AsFd};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, HashMap, MapData, Queue, RingBuf},
+    programs::{Program as AyaProgram, ProgramError, RawTracePoint, TracePoint},
+};
+use khard_common::{fields::FIELDS, slot::STARTED};
+
+use super::{
+    btf::{Btf, BtfError},
+    counters::{Misses, Stats, recursion_misses},
+    object,
+    plan::AttachPlan,
+    programs::{AttachPoint, Program},
+    slots::{SlotNumber, Slots},
+};
+
+/// Why the programs do not run.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// `cargo build` without the object.
+    #[error("this khard was built without its eBPF programs: build it with `cargo xtask build`")]
+    Stub,
+    /// Not root.
+    #[error("recording needs CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN: run khard as root")]
+    NotPermitted(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Kernel types.
+    #[error(transparent)]
+    Btf(#[from] BtfError),
+    /// The object as a whole.
+    #[error("the kernel does not take khard's eBPF object: `khard doctor` shows what is missing")]
+    Object(#[source] Box<aya::EbpfError>),
+    /// A program.
+    #[error("cannot load the eBPF program {program}: `khard doctor` shows what this kernel allows")]
+    Program {
+        /// Its name.
+        program: &'static str,
+        /// Why.
+        #[source]
+        source: Box<ProgramError>,
+    },
+    /// An attach point.
+    #[error("cannot attach the eBPF program {program} to {at:?}: {hint}")]
+    Attach {
+        /// Its name.
+        program: &'static str,
+        /// Where.
+        at: AttachPoint,
+        /// What to do.
+        hint: &'static str,
+        /// Why.
+        #[source]
+        source: Box<ProgramError>,
+    },
+    /// Object and user space are of different versions.
+    #[error("the eBPF object has no {what} {name}: build khard again with `cargo xtask build`")]
+    Missing {
+        /// Map or program.
+        what: &'static str,
+        /// Its name.
+        name: &'static str,
+    },
+    /// A map operation.
+    #[error("cannot use the eBPF map {map}")]
+    Map {
+        /// Its name.
+        map: &'static str,
+        /// Why.
+        #[source]
+        source: Box<aya::maps::MapError>,
+    },
+    /// The mapping of the tables.
+    #[error("cannot map the syscall tables")]
+    MapTables(#[source] io::Error),
+    /// The skip counters.
+    #[error("cannot read how many events the kernel skipped for {program}")]
+    Misses {
+        /// The program.
+        program: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// All slots have a subject.
+    #[error("{0} subjects are recorded already: no slot is free")]
+    NoSlot(u32),
+}
+
+/// The loaded and attached programs.
+pub struct Bpf {
+    ebpf: Ebpf,
+    attached: Vec<&'static Program>,
+    slots: Slots,
+    subjects: HashMap<MapData, u64, u32>,
+    watched: HashMap<MapData, u64, u8>,
+    free_slots: Queue<MapData, u32>,
+    generation: Array<MapData, u64>,
+    born_after: Array<MapData, u64>,
+    n_generations: u64,
+    /// Released slots in the order of release: the next round of releases makes the oldest free.
+    resting: VecDeque<SlotNumber>,
+}
+
+impl Bpf {
+    /// Loads the object and the plan's programs, without attaching any.
+    pub fn load(plan: &AttachPlan) -> Result<Self, LoadError> {
+        let bytes = object::bytes();
+        if bytes.is_empty() {
+            return Err(LoadError::Stub);
+        }
+        let btf = Btf::of_kernel()?;
+        let offsets = FIELDS.iter().map(|f| btf.offset(f).map(|o| (f.name, o))).collect::<Result<Vec<_>, _>>()?;
+        let mut loader = EbpfLoader::new();
+        for (name, offset) in &offsets {
+            loader.override_global(*name, offset, true);
+        }
+        let log_level = u8::try_from(tracing_level()).unwrap_or(0);
+        loader.override_global(aya_log::LEVEL, &log_level, false);
+        let mut ebpf = loader.load(bytes).map_err(object_error)?;
+        for program in &plan.programs {
+            load_program(&mut ebpf, program)?;
+        }
+        let slots = {
+            let map = ebpf.map("SLOTS").ok_or(missing_map("SLOTS"))?;
+            let aya::maps::Map::Array(data) = map else { return Err(missing_map("SLOTS")) };
+            Slots::map(data.fd().as_fd()).map_err(LoadError::MapTables)?
+        };
+        let mut bpf = Self {
+            subjects: HashMap::try_from(take(&mut ebpf, "SUBJECTS")?).map_err(map_error("SUBJECTS"))?,
+            watched: HashMap::try_from(take(&mut ebpf, "WATCHED")?).map_err(map_error("WATCHED"))?,
+            free_slots: Queue::try_from(take(&mut ebpf, "FREE_SLOTS")?).map_err(map_error("FREE_SLOTS"))?,
+            generation: Array::try_from(take(&mut ebpf, ".bss.generation")?)
+                .map_err(map_error(".bss.generation"))?,
+            born_after: Array::try_from(take(&mut ebpf, ".bss.born_after")?)
+                .map_err(map_error(".bss.born_after"))?,
+            ebpf,
+            attached: Vec::new(),
+            slots,
+            n_generations: 0,
+            resting: VecDeque::new(),
+        };
+        for slot in SlotNumber::all() {
+            bpf.free_slots.push(slot.get(), 0).map_err(map_error("FREE_SLOTS"))?;
+        }
+        Ok(bpf)
+    }
+
+    /// Attaches the plan's programs, in its order.
+    pub fn attach(&mut self, plan: &AttachPlan) -> Result<(), LoadError> {
+        for program in &plan.programs {
+            attach_program(&mut self.ebpf, program)?;
+            self.attached.push(program);
+        }
+        Ok(())
+    }
+
+    /// The attached programs.
+    pub fn attached(&self) -> &[&'static Program] {
+        &self.attached
+    }
+
+    /// Detaches and forgets everything but the tables, which stay readable.
+    pub fn detach(self) -> Slots {
+        self.slots
+    }
+
+    /// The tables.
+    pub fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    /// The ring of records; only once.
+    pub fn take_ring(&mut self) -> Result<RingBuf<MapData>, LoadError> {
+        RingBuf::try_from(take(&mut self.ebpf, "RING")?).map_err(map_error("RING"))
+    }
+
+    /// The object, for aya-log's reader.
+    pub fn ebpf_mut(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
+    /// Events that the kernel skipped, for each attached program.
+    pub fn misses(&self) -> Result<Misses, LoadError> {
+        self.attached
+            .iter()
+            .map(|program| {
+                let loaded = self.ebpf.program(program.name).ok_or(missing_program(program.name))?;
+                let fd = loaded.fd().map_err(|e| program_error(program.name, e))?;
+                let misses = recursion_misses(fd.as_fd())
+                    .map_err(|source| LoadError::Misses { program: program.name, source })?;
+                Ok((program.name, misses))
+            })
+            .collect()
+    }
+
+    /// The programs' own counters.
+    pub fn stats(&self) -> Result<Stats, LoadError> {
+        let map = self.ebpf.map(".bss.stats").ok_or(missing_map(".bss.stats"))?;
+        let stats: Array<_, Stats> = Array::try_from(map).map_err(map_error(".bss.stats"))?;
+        stats.get(&0, 0).map_err(map_error(".bss.stats"))
+    }
+
+    /// Registers a cgroup that exists. `flags`: see [`khard_common::slot::Slot::flags`]. `mount_ns`: its
+    /// workload's mount namespace, 0 if not known.
+    pub fn register(&mut self, cgroup_id: u64, flags: u64, mount_ns: u64) -> Result<SlotNumber, LoadError> {
+        if let Ok(number) = self.subjects.get(&cgroup_id, 0)
+            && let Some(slot) = SlotNumber::new(number)
+        {
+            return Ok(slot);
+        }
+        let number = match self.free_slots.pop(0) {
+            Ok(number) => SlotNumber::new(number),
+            Err(_) => None,
+        };
+        let slot = number.ok_or(LoadError::NoSlot(khard_common::limits::SUBJECTS))?;
+        self.slots.reset(slot, cgroup_id, flags, mount_ns);
+        self.subjects.insert(cgroup_id, slot.get(), 0).map_err(map_error("SUBJECTS"))?;
+        self.forget_verdicts()?;
+        Ok(slot)
+    }
+
+    /// Registers a cgroup whose workload runs already.
+    pub fn register_running(&mut self, cgroup_id: u64, mount_ns: u64) -> Result<SlotNumber, LoadError> {
+        self.register(cgroup_id, STARTED, mount_ns)
+    }
+
+    /// The slot of a registered cgroup.
+    pub fn slot_of(&self, cgroup_id: u64) -> Option<SlotNumber> {
+        self.subjects.get(&cgroup_id, 0).ok().and_then(SlotNumber::new)
+    }
+
+    /// Ends recording into a slot. It rests until the next call of [`Self::recycle`].
+    pub fn release(&mut self, slot: SlotNumber) -> Result<(), LoadError> {
+        let cgroup_id = self.slots.subject_id(slot);
+        match self.subjects.remove(&cgroup_id) {
+            Ok(()) | Err(aya::maps::MapError::KeyNotFound) => {}
+            Err(source) => return Err(map_error("SUBJECTS")(source)),
+        }
+        self.forget_verdicts()?;
+        self.resting.push_back(slot);
+        Ok(())
+    }
+
+    /// Makes slots free that were released before the last call's end.
+    ///
+    /// A program that was preempted with a slot in its hand may still write to it. All run inside RCU read
+    /// sections, and membarrier(2)'s global form waits until each of these that began before has ended
+    /// (kernel/sched/membarrier.c; on one CPU it does not, so the slots rest between two calls as well).
+    pub fn recycle(&mut self) -> Result<(), LoadError> {
+        if self.resting.is_empty() {
+            return Ok(());
+        }
+        // SAFETY: no memory is passed. MEMBARRIER_CMD_GLOBAL is 1 (include/uapi/linux/membarrier.h).
+        unsafe { libc::syscall(libc::SYS_membarrier, 1, 0, 0) };
+        while let Some(slot) = self.resting.pop_front() {
+            self.slots.reset(slot, 0, 0, 0);
+            self.free_slots.push(slot.get(), 0).map_err(map_error("FREE_SLOTS"))?;
+        }
+        Ok(())
+    }
+
+    /// Adopts cgroups born under this one, however deep, from now on.
+    pub fn watch(&mut self, cgroup_id: u64) -> Result<(), LoadError> {
+        self.watched.insert(cgroup_id, 1, 0).map_err(map_error("WATCHED"))
+    }
+
+    /// Cgroups with a greater id count as born from now on, even if their birth itself was missed.
+    pub fn set_born_after(&mut self, cgroup_id: u64) -> Result<(), LoadError> {
+        self.born_after.set(0, cgroup_id, 0).map_err(map_error(".bss.born_after"))
+    }
+
+    fn forget_verdicts(&mut self) -> Result<(), LoadError> {
+        self.n_generations += 1;
+        self.generation.set(0, self.n_generations, 0).map_err(map_error(".bss.generation"))
+    }
+}
+
+/// aya-log's level for the most talkative `tracing` level that is on: khard's own level decides.
+fn tracing_level() -> usize {
+    tracing::level_filters::LevelFilter::current().into_level().map_or(0, |level| match level {
+        tracing::Level::ERROR => 1,
+        tracing::Level::WARN => 2,
+        tracing::Level::INFO => 3,
+        tracing::Level::DEBUG => 4,
+        tracing::Level::TRACE => 5,
+    })
+}
+
+fn load_program(ebpf: &mut Ebpf, program: &'static Program) -> Result<(), LoadError> {
+    let loaded = ebpf.program_mut(program.name).ok_or(missing_program(program.name))?;
+    let result = match loaded {
+        AyaProgram::RawTracePoint(raw) => raw.load(),
+        AyaProgram::TracePoint(perf) => perf.load(),
+        _ => return Err(missing_program(program.name)),
+    };
+    result.map_err(|e| program_error(program.name, e))
+}
+
+fn attach_program(ebpf: &mut Ebpf, program: &'static Program) -> Result<(), LoadError> {
+    let loaded = ebpf.program_mut(program.name).ok_or(missing_program(program.name))?;
+    let attach_error = |hint| {
+        move |e: ProgramError| LoadError::Attach { program: program.name, at: program.at, hint, source: Box::new(e) }
+    };
+    let wrong_kind = |e| program_error(program.name, e);
+    match program.at {
+        AttachPoint::Raw(name) => {
+            let raw: &mut RawTracePoint = loaded.try_into().map_err(wrong_kind)?;
+            raw.attach(name).map(drop).map_err(attach_error("this kernel has no such tracepoint"))
+        }
+        AttachPoint::Perf(category, name) => {
+            let perf: &mut TracePoint = loaded.try_into().map_err(wrong_kind)?;
+            perf.attach(category, name)
+                .map(drop)
+                .map_err(attach_error("is tracefs mounted? `mount -t tracefs tracefs /sys/kernel/tracing`"))
+        }
+    }
+}
+
+fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, LoadError> {
+    ebpf.take_map(name).ok_or(missing_map(name))
+}
+
+fn missing_map(name: &'static str) -> LoadError {
+    LoadError::Missing { what: "map", name }
+}
+
+fn missing_program(name: &'static str) -> LoadError {
+    LoadError::Missing { what: "program", name }
+}
+
+fn map_error(map: &'static str) -> impl FnOnce(aya::maps::MapError) -> LoadError {
+    move |source| LoadError::Map { map, source: Box::new(source) }
+}
+
+fn program_error(program: &'static str, source: ProgramError) -> LoadError {
+    LoadError::Program { program, source: Box::new(source) }
+}
+
+/// Tells "not root" from everything else: the first thing that fails then is the first map.
+fn object_error(error: aya::EbpfError) -> LoadError {
+    let denied = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source()).any(|e| {
+        e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::PermissionDenied)
+    });
+    if denied { LoadError::NotPermitted(Box::new(error)) } else { LoadError::Object(Box::new(error)) }
+}

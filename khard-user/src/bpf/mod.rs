@@ -1,0 +1,19 @@
+//! The kernel programs as user space sees them: loading, attaching, and what they say.
+//!
+//! Owns every call into aya. Knows maps, rings and offsets; nothing of containers, names or files. Above it,
+//! a subject is a [`SlotNumber`] and a cgroup an id.
+
+mod btf;
+mod counters;
+mod load;
+mod object;
+mod plan;
+mod programs;
+mod slots;
+
+pub use btf::{Btf, BtfError};
+pub use counters::{Misses, Stats, rise};
+pub use load::{Bpf, LoadError};
+pub use plan::{AttachPlan, KernelVersion};
+pub use programs::{AttachPoint, PROGRAMS, Program, Role};
+pub use slots::{SlotNumber, SlotView, Slots};

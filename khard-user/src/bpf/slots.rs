@@ -1,0 +1,150 @@
+//! The subject array, mapped: read and emptied without system calls.
+
+use std::{
+    os::fd::BorrowedFd,
+    ptr::NonNull,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use khard_common::{
+    limits::{SLOTS, TABLE_BYTES},
+    slot::Slot,
+};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+/// A slot's number, from 1 to `SLOTS - 1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SlotNumber(u32);
+
+impl SlotNumber {
+    /// `None` for 0 and for what is beyond the array.
+    pub fn new(number: u32) -> Option<Self> {
+        (1..SLOTS).contains(&number).then_some(Self(number))
+    }
+
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (1..SLOTS).map(Self)
+    }
+
+    /// As a number.
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
+/// What a slot held at one moment.
+#[derive(Clone, Debug)]
+pub struct SlotView {
+    /// One byte for each call, one bit for each phase; bit 7 is not part of it.
+    pub table: Box<[u8; TABLE_BYTES]>,
+    /// See [`Slot::flags`].
+    pub flags: u64,
+    /// See [`Slot::others`].
+    pub others: u64,
+    /// Records tried and failed.
+    pub records: (u64, u64),
+    /// Calls with numbers beyond the table.
+    pub unknown_calls: u64,
+    /// Processes that joined.
+    pub joins: u64,
+    /// The cgroup, 0 for none.
+    pub subject_id: u64,
+}
+
+/// The mapping of the whole array.
+pub struct Slots {
+    base: NonNull<Slot>,
+}
+
+// SAFETY: the mapping is shared memory by nature; every access is atomic or a volatile byte read.
+unsafe impl Send for Slots {}
+
+const BYTES: usize = SLOTS as usize * size_of::<Slot>();
+
+impl Slots {
+    /// Maps the array behind a map's descriptor.
+    pub(super) fn map(fd: BorrowedFd<'_>) -> std::io::Result<Self> {
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let base = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                BYTES,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                fd,
+                0,
+            )
+        }?;
+        NonNull::new(base.cast()).map(|base| Self { base }).ok_or_else(|| std::io::Error::other("mapped at 0"))
+    }
+
+    fn slot(&self, number: SlotNumber) -> *mut Slot {
+        // SAFETY: SlotNumber is below SLOTS.
+        unsafe { self.base.as_ptr().add(number.0 as usize) }
+    }
+
+    fn word(field: *mut u64) -> &'static AtomicU64 {
+        // SAFETY: a field of a mapped slot: aligned, and mapped as long as self, whose methods alone call this
+        // and let nothing escape.
+        unsafe { AtomicU64::from_ptr(field) }
+    }
+
+    /// Reads a slot.
+    pub fn view(&self, number: SlotNumber) -> SlotView {
+        let slot = self.slot(number);
+        let mut table = Box::new([0; TABLE_BYTES]);
+        // SAFETY: the fields of a mapped slot. The kernel changes bytes as we read: any mixture of before and
+        // after is a state that was or will be true, for bits are only set.
+        unsafe {
+            for (at, byte) in table.iter_mut().enumerate() {
+                *byte = (&raw const (*slot).table).cast::<u8>().add(at).read_volatile()
+                    & khard_common::phase::ALL;
+            }
+            let read = |field: *mut u64| Self::word(field).load(Ordering::Acquire);
+            SlotView {
+                table,
+                flags: read(&raw mut (*slot).flags),
+                others: read(&raw mut (*slot).others),
+                records: (read(&raw mut (*slot).records_tried), read(&raw mut (*slot).records_failed)),
+                unknown_calls: read(&raw mut (*slot).unknown_calls),
+                joins: read(&raw mut (*slot).joins),
+                subject_id: read(&raw mut (*slot).subject_id),
+            }
+        }
+    }
+
+    /// The slot's subject, 0 for none.
+    pub fn subject_id(&self, number: SlotNumber) -> u64 {
+        // SAFETY: a field of a mapped slot.
+        Self::word(unsafe { &raw mut (*self.slot(number)).subject_id }).load(Ordering::Acquire)
+    }
+
+    /// Empties a slot that no program writes any more, and names its next subject (0: none yet).
+    pub(super) fn reset(&self, number: SlotNumber, subject_id: u64, flags: u64, mount_ns: u64) {
+        let slot = self.slot(number);
+        // SAFETY: a mapped slot without a tenant.
+        unsafe {
+            (&raw mut (*slot).table).cast::<u8>().write_bytes(0, TABLE_BYTES);
+            for field in [
+                &raw mut (*slot).others,
+                &raw mut (*slot).records_tried,
+                &raw mut (*slot).records_failed,
+                &raw mut (*slot).unknown_calls,
+                &raw mut (*slot).joins,
+            ] {
+                Self::word(field).store(0, Ordering::Release);
+            }
+            Self::word(&raw mut (*slot).mount_ns).store(mount_ns, Ordering::Release);
+            Self::word(&raw mut (*slot).flags).store(flags, Ordering::Release);
+            Self::word(&raw mut (*slot).subject_id).store(subject_id, Ordering::Release);
+        }
+    }
+}
+
+impl Drop for Slots {
+    fn drop(&mut self) {
+        // SAFETY: our own mapping, which nothing borrows beyond a call.
+        let _ = unsafe { munmap(self.base.as_ptr().cast(), BYTES) };
+    }
+}
