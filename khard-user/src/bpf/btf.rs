@@ -207,9 +207,12 @@ mod tests {
         types.extend([0, kind::UNION << 24 | 2, 4, 5, 1, 0, 9, 2, 0]); // 3: { int b; 2 d }
         types.extend([1, kind::STRUCT << 24 | 2, 8, 3, 1, 0, 0, 3, 32]); // 4: s
         let types: Vec<u8> = types.into_iter().flat_map(u32::to_le_bytes).collect();
-        let (type_len, string_len) = (u32::try_from(types.len()).unwrap(), u32::try_from(strings.len()).unwrap());
-        let mut out: Vec<u8> =
-            [0x0001_eb9f, 24, 0, type_len, type_len, string_len].into_iter().flat_map(u32::to_le_bytes).collect();
+        let (type_len, string_len) =
+            (u32::try_from(types.len()).unwrap(), u32::try_from(strings.len()).unwrap());
+        let mut out: Vec<u8> = [0x0001_eb9f, 24, 0, type_len, type_len, string_len]
+            .into_iter()
+            .flat_map(u32::to_le_bytes)
+            .collect();
         out.extend(types);
         out.extend(strings);
         out

@@ -1,6 +1,10 @@
 //! The kernel's own counters: what it skipped, and what the programs could not do.
 
-use std::{collections::BTreeMap, fs, os::fd::{AsRawFd, BorrowedFd}};
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::fd::{AsRawFd, BorrowedFd},
+};
 
 /// `recursion_misses` of each attached program, by its name.
 pub type Misses = BTreeMap<&'static str, u64>;
@@ -31,7 +35,10 @@ mod tests {
 
     #[test]
     fn misses_are_read_from_fdinfo() {
-        assert_eq!(parse_misses("pos:\t0\nprog_type:\t17\nrecursion_misses:\t42\nverified_insns:\t9\n"), Some(42));
+        assert_eq!(
+            parse_misses("pos:\t0\nprog_type:\t17\nrecursion_misses:\t42\nverified_insns:\t9\n"),
+            Some(42)
+        );
         assert_eq!(parse_misses("pos:\t0\n"), None);
     }
 

@@ -112,7 +112,8 @@ impl Bpf {
             return Err(LoadError::Stub);
         }
         let btf = Btf::of_kernel()?;
-        let offsets = FIELDS.iter().map(|f| btf.offset(f).map(|o| (f.name, o))).collect::<Result<Vec<_>, _>>()?;
+        let offsets =
+            FIELDS.iter().map(|f| btf.offset(f).map(|o| (f.name, o))).collect::<Result<Vec<_>, _>>()?;
         let mut loader = EbpfLoader::new();
         for (name, offset) in &offsets {
             loader.override_global(*name, offset, true);
@@ -302,7 +303,12 @@ fn load_program(ebpf: &mut Ebpf, program: &'static Program) -> Result<(), LoadEr
 fn attach_program(ebpf: &mut Ebpf, program: &'static Program) -> Result<(), LoadError> {
     let loaded = ebpf.program_mut(program.name).ok_or(missing_program(program.name))?;
     let attach_error = |hint| {
-        move |e: ProgramError| LoadError::Attach { program: program.name, at: program.at, hint, source: Box::new(e) }
+        move |e: ProgramError| LoadError::Attach {
+            program: program.name,
+            at: program.at,
+            hint,
+            source: Box::new(e),
+        }
     };
     let wrong_kind = |e| program_error(program.name, e);
     match program.at {
@@ -341,8 +347,7 @@ fn program_error(program: &'static str, source: ProgramError) -> LoadError {
 
 /// Tells "not root" from everything else: the first thing that fails then is the first map.
 fn object_error(error: aya::EbpfError) -> LoadError {
-    let denied = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source()).any(|e| {
-        e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::PermissionDenied)
-    });
+    let denied = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source())
+        .any(|e| e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::PermissionDenied));
     if denied { LoadError::NotPermitted(Box::new(error)) } else { LoadError::Object(Box::new(error)) }
 }

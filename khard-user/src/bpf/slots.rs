@@ -67,16 +67,11 @@ impl Slots {
     pub(super) fn map(fd: BorrowedFd<'_>) -> std::io::Result<Self> {
         // SAFETY: a new mapping at an address of the kernel's choice.
         let base = unsafe {
-            mmap(
-                std::ptr::null_mut(),
-                BYTES,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED,
-                fd,
-                0,
-            )
+            mmap(std::ptr::null_mut(), BYTES, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, fd, 0)
         }?;
-        NonNull::new(base.cast()).map(|base| Self { base }).ok_or_else(|| std::io::Error::other("mapped at 0"))
+        NonNull::new(base.cast())
+            .map(|base| Self { base })
+            .ok_or_else(|| std::io::Error::other("mapped at 0"))
     }
 
     fn slot(&self, number: SlotNumber) -> *mut Slot {
