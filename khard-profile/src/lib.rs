@@ -2,5 +2,6 @@
 
 mod bytes;
 pub mod recording;
+pub mod syscalls;
 
 pub use bytes::Bytes;

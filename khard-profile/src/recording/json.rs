@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Abi, Phase, Recording, Run, RunId, SCHEMA_VERSION, Seen, Sighting, Subject, SyscallKey, Witness,
 };
-use crate::Bytes;
+use crate::{Bytes, syscalls};
 
 /// What a reader accepts, so that a hostile file cannot exhaust memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +95,9 @@ struct FileForm {
 struct SyscallForm {
     abi: Abi,
     nr: u32,
+    /// For people. It follows from the number, so a reader does not use it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
     seen: Vec<SeenForm>,
 }
 
@@ -147,16 +150,16 @@ impl Recording {
         if runs.len() != ids.len() {
             return Err(ReadError::Inconsistent("a run is listed twice".to_owned()));
         }
-        let mut syscalls = BTreeMap::new();
+        let mut calls = BTreeMap::new();
         for call in file.syscalls {
-            let SyscallForm { abi, nr, seen } = call;
+            let SyscallForm { abi, nr, name: _, seen } = call;
             let seen = read_seen(seen, &ids)
                 .map_err(|why| ReadError::Inconsistent(format!("syscall {nr} of {abi}: {why}")))?;
-            if syscalls.insert(SyscallKey { abi, nr }, seen).is_some() {
+            if calls.insert(SyscallKey { abi, nr }, seen).is_some() {
                 return Err(ReadError::Inconsistent(format!("syscall {nr} of {abi} is listed twice")));
             }
         }
-        Ok(Self { written_by: file.written_by, subject: file.subject, runs, syscalls })
+        Ok(Self { written_by: file.written_by, subject: file.subject, runs, syscalls: calls })
     }
 
     /// Writes the recording: sorted, one run and one system call a line, the same bytes for the same recording.
@@ -172,6 +175,7 @@ impl Recording {
         let calls = self.syscalls.iter().map(|(key, seen)| SyscallForm {
             abi: key.abi,
             nr: key.nr,
+            name: syscalls::by_number(key.abi, key.nr).map(|call| call.name.to_owned()),
             seen: seen.iter().map(|(phase, sighting)| seen_form(phase, sighting, &place_of)).collect(),
         });
         write_lines(&mut out, calls)?;
