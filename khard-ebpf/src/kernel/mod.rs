@@ -6,7 +6,9 @@
 pub(crate) mod cgroup;
 pub(crate) mod task;
 
-use aya_ebpf::helpers::bpf_probe_read_kernel;
+use core::mem::MaybeUninit;
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 
 macro_rules! constants {
     ($($name:ident: $($struct:literal $member:literal)|+;)*) => {
@@ -32,12 +34,23 @@ pub(crate) unsafe fn direct<T: Copy>(base: *const u8, offset: u64) -> T {
     unsafe { core::ptr::read_volatile(base.add(offset as usize).cast::<T>()) }
 }
 
-/// A field of a struct anywhere in kernel memory; `None` where it cannot be read.
+/// A field of a struct anywhere in kernel memory; 0 where it cannot be read, as behind a null pointer.
+///
+/// VERIFIER: no branch on the outcome. The helper fills the buffer with zeros when it fails
+/// (bpf_probe_read_kernel_common(), kernel/trace/bpf_trace.c); a branch would double the states of every loop
+/// that reads (cgroup_mkdir: 507,009 instructions on 6.1 instead of 3,755).
 #[inline(always)]
-pub(crate) fn probe<T: Copy>(base: u64, offset: u64) -> Option<T> {
-    if base == 0 {
-        return None;
+pub(crate) fn probe<T: Number>(base: u64, offset: u64) -> T {
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: the helper checks the address, and writes the whole value in any case.
+    unsafe {
+        bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, (base + offset) as *const _);
+        value.assume_init()
     }
-    // SAFETY: the helper checks the address.
-    unsafe { bpf_probe_read_kernel((base + offset) as *const T) }.ok()
 }
+
+/// What may be read: every bit pattern is a value.
+pub(crate) trait Number: Copy {}
+impl Number for u32 {}
+impl Number for i32 {}
+impl Number for u64 {}

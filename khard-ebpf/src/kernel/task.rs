@@ -60,69 +60,69 @@ pub(crate) struct Task(pub(crate) u64);
 
 impl Task {
     pub(crate) fn tgid(self) -> u32 {
-        probe(self.0, offset::TASK_TGID.load()).unwrap_or(0)
+        probe(self.0, offset::TASK_TGID.load())
     }
 
     pub(crate) fn pid(self) -> u32 {
-        probe(self.0, offset::TASK_PID.load()).unwrap_or(0)
+        probe(self.0, offset::TASK_PID.load())
     }
 
     /// When the process began (`CLOCK_MONOTONIC`, ns): with its tgid, an identity that is never used twice.
     pub(crate) fn process_start_ns(self) -> u64 {
-        let leader: u64 = probe(self.0, offset::TASK_LEADER.load()).unwrap_or(0);
-        probe(leader, offset::TASK_START_NS.load()).unwrap_or(0)
+        let leader: u64 = probe(self.0, offset::TASK_LEADER.load());
+        probe(leader, offset::TASK_START_NS.load())
     }
 
     /// Rises with each exec (begin_new_exec(), fs/exec.c), and is inherited by children.
     pub(crate) fn exec_id(self) -> u32 {
-        probe(self.0, offset::TASK_SELF_EXEC_ID.load()).unwrap_or(0)
+        probe(self.0, offset::TASK_SELF_EXEC_ID.load())
     }
 
     /// Seccomp filters in force; 0 in strict mode or none.
     pub(crate) fn seccomp_filters(self) -> u32 {
-        if probe::<u32>(self.0, offset::TASK_SECCOMP_MODE.load()) != Some(SECCOMP_MODE_FILTER) {
+        if probe::<u32>(self.0, offset::TASK_SECCOMP_MODE.load()) != SECCOMP_MODE_FILTER {
             return 0;
         }
-        probe(self.0, offset::TASK_SECCOMP_COUNT.load()).unwrap_or(0)
+        probe(self.0, offset::TASK_SECCOMP_COUNT.load())
     }
 
     /// The mount namespace's number; 0 for a task that is already leaving.
     pub(crate) fn mount_ns(self) -> u32 {
-        let nsproxy: u64 = probe(self.0, offset::TASK_NSPROXY.load()).unwrap_or(0);
-        let mnt_ns: u64 = probe(nsproxy, offset::NSPROXY_MNT.load()).unwrap_or(0);
-        probe(mnt_ns, offset::MNT_NS_INUM.load()).unwrap_or(0)
+        let nsproxy: u64 = probe(self.0, offset::TASK_NSPROXY.load());
+        let mnt_ns: u64 = probe(nsproxy, offset::NSPROXY_MNT.load());
+        probe(mnt_ns, offset::MNT_NS_INUM.load())
     }
 
     /// The dentry of the root directory: an address, to be compared only.
     pub(crate) fn root_dentry(self) -> u64 {
-        let fs: u64 = probe(self.0, offset::TASK_FS.load()).unwrap_or(0);
-        probe(fs, offset::FS_ROOT_DENTRY.load()).unwrap_or(0)
+        let fs: u64 = probe(self.0, offset::TASK_FS.load());
+        probe(fs, offset::FS_ROOT_DENTRY.load())
     }
 
     /// The kernfs node of its cgroup in the default hierarchy.
     pub(crate) fn cgroup_node(self) -> u64 {
-        let css_set: u64 = probe(self.0, offset::TASK_CGROUPS.load()).unwrap_or(0);
-        let cgroup: u64 = probe(css_set, offset::CSS_SET_DFL.load()).unwrap_or(0);
-        probe(cgroup, offset::CGROUP_KN.load()).unwrap_or(0)
+        let css_set: u64 = probe(self.0, offset::TASK_CGROUPS.load());
+        let cgroup: u64 = probe(css_set, offset::CSS_SET_DFL.load());
+        probe(cgroup, offset::CGROUP_KN.load())
     }
 
     /// Whether the last thread of the process is leaving (do_exit() counts down before the tracepoint).
     pub(crate) fn process_is_dead(self) -> bool {
-        let signal: u64 = probe(self.0, offset::TASK_SIGNAL.load()).unwrap_or(0);
-        probe::<i32>(signal, offset::SIGNAL_LIVE.load()) == Some(0)
+        let signal: u64 = probe(self.0, offset::TASK_SIGNAL.load());
+        signal != 0 && probe::<i32>(signal, offset::SIGNAL_LIVE.load()) == 0
     }
 
     /// Copies the executable's file name, NUL-terminated; returns its whole length.
     pub(crate) fn executable_name(self, into: &mut [u8; EXE_BYTES]) -> u32 {
-        let mm: u64 = probe(self.0, offset::TASK_MM.load()).unwrap_or(0);
-        let file: u64 = probe(mm, offset::MM_EXE_FILE.load()).unwrap_or(0);
-        let dentry: u64 = probe(file, offset::FILE_DENTRY.load()).unwrap_or(0);
-        let name: u64 = probe(dentry, offset::DENTRY_NAME.load()).unwrap_or(0);
+        let mm: u64 = probe(self.0, offset::TASK_MM.load());
+        let file: u64 = probe(mm, offset::MM_EXE_FILE.load());
+        let dentry: u64 = probe(file, offset::FILE_DENTRY.load());
+        let name: u64 = probe(dentry, offset::DENTRY_NAME.load());
         if name == 0 {
             return 0;
         }
         // SAFETY: the buffer has EXE_BYTES, and the helper checks the source.
         unsafe { bpf_probe_read_kernel_str(into.as_mut_ptr().cast(), EXE_BYTES as u32, name as *const _) };
-        probe(dentry, offset::DENTRY_NAME_LEN.load()).unwrap_or(0)
+        probe(dentry, offset::DENTRY_NAME_LEN.load())
     }
 }
