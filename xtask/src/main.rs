@@ -3,10 +3,13 @@
 
 mod build;
 mod command;
+mod containers;
+mod debian;
 mod interrupt;
 mod paths;
 mod setup;
 mod toolchain;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -31,6 +34,8 @@ enum Verb {
     Build,
     /// Format check and lints of every crate, the kernel programs included.
     Clippy,
+    /// Run a command in a guest with another kernel.
+    Vm(vm::VmArgs),
 }
 
 fn main() -> ExitCode {
@@ -59,6 +64,7 @@ fn run(verb: Verb) -> Result<u8> {
             println!("{}", built.khard.display());
             Ok(0)
         }
+        Verb::Vm(args) => vm::verb(&paths, &args),
         Verb::Clippy => build::clippy(&paths).map(|()| 0),
     }
 }

@@ -1,0 +1,5 @@
+//! Containers without a registry and without touching the machine's own containerd: images made here, and a containerd of
+//! xtask's own.
+
+pub(crate) mod config;
+pub(crate) mod images;
