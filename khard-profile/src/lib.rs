@@ -2,6 +2,7 @@
 
 mod bytes;
 pub mod recording;
+pub mod seccomp;
 pub mod syscalls;
 
 pub use bytes::Bytes;

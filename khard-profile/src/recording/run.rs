@@ -211,6 +211,13 @@ pub struct Host {
     pub abis: BTreeSet<Abi>,
 }
 
+impl Host {
+    /// True if the kernel implements calls in this ABI. It always does in its own.
+    pub fn implements(&self, abi: Abi) -> bool {
+        self.abis.contains(&abi) || Abi::native_of(&self.machine) == Some(abi)
+    }
+}
+
 /// What already confined a run while it was recorded. What it refused never reached `sys_enter`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -27,6 +27,16 @@ impl Abi {
     /// Every ABI.
     pub const ALL: [Self; 4] = [Self::X86_64, Self::Ia32, Self::X32, Self::Aarch64];
 
+    /// The ABI of a machine's own programs, by `uname -m`.
+    pub fn native_of(machine: &str) -> Option<Self> {
+        match machine {
+            "x86_64" => Some(Self::X86_64),
+            "aarch64" => Some(Self::Aarch64),
+            "i386" | "i486" | "i586" | "i686" => Some(Self::Ia32),
+            _ => None,
+        }
+    }
+
     /// The name in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {

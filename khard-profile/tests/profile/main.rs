@@ -1,6 +1,8 @@
 //! What khard-profile promises, tested through its public interface alone.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bpf;
 mod recording;
+mod seccomp;
 mod support;
 mod syscalls;

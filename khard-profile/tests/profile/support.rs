@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use khard_profile::Bytes;
 use khard_profile::recording::*;
+use khard_profile::seccomp::{Floor, FloorChoice, FloorData, FloorEntry, FloorKey, Start};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
@@ -130,4 +131,115 @@ pub(crate) fn any_recording() -> impl Strategy<Value = Recording> {
         }
         recording
     })
+}
+
+/// A witness of the realistic pod.
+fn witness(nth: u64, time_ns: u64, comm: &str, exe: &str) -> Witness {
+    let tid = 4242 + u32::try_from(nth).unwrap();
+    Witness { time_ns, run: run_id(nth), tgid: 4242, tid, comm: comm.into(), exe: exe.into() }
+}
+
+/// Records that a run made calls, named as in x86-64, in one phase.
+pub(crate) fn observe(recording: &mut Recording, nth: u64, phase: Phase, names: &[&str]) {
+    for (place, name) in names.iter().enumerate() {
+        let nr = khard_profile::syscalls::by_name(name).unwrap().number(Abi::X86_64).unwrap();
+        let (comm, exe) = match phase {
+            Phase::Workload => ("nginx", "nginx"),
+            Phase::Joiner => ("sh", "dash"),
+            _ => ("runc:[2:INIT]", "runc"),
+        };
+        let witness = witness(nth, 1_000_000 * (place as u64 + 1), comm, exe);
+        let key = SyscallKey { abi: Abi::X86_64, nr };
+        recording.observe_syscall(run_id(nth), key, phase, Some(witness)).unwrap();
+    }
+}
+
+/// What nginx calls in a container, more or less.
+pub(crate) const NGINX: [&str; 56] = [
+    "accept4",
+    "access",
+    "arch_prctl",
+    "bind",
+    "brk",
+    "clone",
+    "close",
+    "connect",
+    "dup2",
+    "epoll_create",
+    "epoll_ctl",
+    "epoll_wait",
+    "eventfd2",
+    "execve",
+    "exit_group",
+    "fcntl",
+    "fstat",
+    "futex",
+    "getdents64",
+    "getpid",
+    "getppid",
+    "getrandom",
+    "getuid",
+    "io_setup",
+    "ioctl",
+    "listen",
+    "lseek",
+    "mkdir",
+    "mmap",
+    "mprotect",
+    "munmap",
+    "newfstatat",
+    "openat",
+    "prctl",
+    "pread64",
+    "prlimit64",
+    "pwrite64",
+    "read",
+    "recvfrom",
+    "rseq",
+    "rt_sigaction",
+    "rt_sigprocmask",
+    "rt_sigsuspend",
+    "sendfile",
+    "set_robust_list",
+    "set_tid_address",
+    "setgid",
+    "setgroups",
+    "setsockopt",
+    "setuid",
+    "socket",
+    "socketpair",
+    "umask",
+    "uname",
+    "write",
+    "writev",
+];
+
+/// A pod of nginx that was restarted once, with a shell that was exec'd into it: two runs on x86-64 under runc.
+pub(crate) fn nginx_pod() -> Recording {
+    let mut recording = Recording::new(subject());
+    recording.add_run(run(0));
+    recording.add_run(run(1));
+    observe(&mut recording, 0, Phase::Runtime, &["clone", "mount", "pivot_root", "unshare", "setns"]);
+    observe(&mut recording, 0, Phase::Workload, &NGINX);
+    observe(&mut recording, 1, Phase::Workload, &NGINX[..50]);
+    observe(
+        &mut recording,
+        1,
+        Phase::Joiner,
+        &["brk", "close", "execve", "exit_group", "read", "wait4", "getcwd", "clone3"],
+    );
+    recording
+}
+
+/// A floor for tests. The names are not measured.
+pub(crate) fn floor_of(recording: &Recording, names: &[&str]) -> Floor {
+    let mut data = FloorData::default();
+    for (no_new_privs, kind) in
+        [(true, Start::Start), (true, Start::Exec), (false, Start::Start), (false, Start::Exec)]
+    {
+        let key = FloorKey { runtime: "runc".to_owned(), version: "1.1.5".to_owned(), no_new_privs, kind };
+        let calls = names.iter().map(|name| ((*name).to_owned(), 7)).collect();
+        data.add(FloorEntry { key, n_containers: 7, calls });
+    }
+    Floor::choose(&FloorChoice::Auto, recording, true, &data).unwrap()
 }

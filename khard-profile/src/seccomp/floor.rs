@@ -1,0 +1,506 @@
+//! Owns the floor: what an OCI runtime itself still calls once the filter is in force. Measured data, never a guess.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::recording::{Phase, Recording, Run, RunId, Runtime};
+use crate::syscalls;
+
+/// The version of the data's form.
+const FORM_VERSION: u32 = 1;
+
+/// How a process comes into its container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// As the container's first process.
+    Start,
+    /// By `exec`, into a running container.
+    Exec,
+}
+
+impl fmt::Display for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Start => "start",
+            Self::Exec => "exec",
+        })
+    }
+}
+
+/// What a floor was measured for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FloorKey {
+    /// `runc`, `crun`.
+    pub runtime: String,
+    /// The runtime's version, as it says it.
+    pub version: String,
+    /// A filter is installed earlier, and sees more, without `no_new_privs`.
+    pub no_new_privs: bool,
+    /// Start or exec.
+    pub kind: Start,
+}
+
+/// One measured floor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FloorEntry {
+    /// What it was measured for.
+    #[serde(flatten)]
+    pub key: FloorKey,
+    /// In how many containers.
+    pub n_containers: u64,
+    /// In how many of them each call was seen. Rare ones show how near to complete the measurement is.
+    pub calls: BTreeMap<String, u64>,
+}
+
+/// The measured floors. Its JSON form is `data/floor.json`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FloorData(BTreeMap<FloorKey, FloorEntry>);
+
+/// Why floor data cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum FloorDataError {
+    /// It breaks its form.
+    #[error("the floor data does not have the form of version {FORM_VERSION}")]
+    Malformed(#[source] serde_json::Error),
+    /// It is of another version.
+    #[error("the floor data has version {0}, this khard reads version {FORM_VERSION}")]
+    Version(u32),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileForm {
+    khard_floor: u32,
+    entries: Vec<FloorEntry>,
+}
+
+impl FloorData {
+    /// The data that this khard was built with.
+    pub fn embedded() -> Result<Self, FloorDataError> {
+        Self::from_json(include_bytes!("../../data/floor.json"))
+    }
+
+    /// Reads data.
+    pub fn from_json(json: &[u8]) -> Result<Self, FloorDataError> {
+        let file: FileForm = serde_json::from_slice(json).map_err(FloorDataError::Malformed)?;
+        if file.khard_floor != FORM_VERSION {
+            return Err(FloorDataError::Version(file.khard_floor));
+        }
+        let mut data = Self::default();
+        file.entries.into_iter().for_each(|entry| data.add(entry));
+        Ok(data)
+    }
+
+    /// Writes data: sorted, the same bytes for the same data.
+    pub fn to_json(&self) -> serde_json::Result<Vec<u8>> {
+        let file = FileForm { khard_floor: FORM_VERSION, entries: self.0.values().cloned().collect() };
+        let mut json = serde_json::to_vec_pretty(&file)?;
+        json.push(b'\n');
+        Ok(json)
+    }
+
+    /// Adds a measurement to what is known for its key. Adding the same one twice counts it twice.
+    pub fn add(&mut self, entry: FloorEntry) {
+        let known = self.0.entry(entry.key.clone()).or_insert_with(|| FloorEntry {
+            key: entry.key,
+            n_containers: 0,
+            calls: BTreeMap::new(),
+        });
+        known.n_containers += entry.n_containers;
+        for (name, n_containers) in entry.calls {
+            *known.calls.entry(name).or_default() += n_containers;
+        }
+    }
+
+    /// The entries, by key.
+    pub fn entries(&self) -> impl Iterator<Item = &FloorEntry> {
+        self.0.values()
+    }
+}
+
+/// Why a recording gives no floor.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MeasureError {
+    /// Its runtime, version or `no_new_privs` is not known.
+    #[error(
+        "cannot measure a floor in run {0}: its runtime, the runtime's version or no_new_privs is not in the recording"
+    )]
+    UnknownRuntime(RunId),
+    /// Something may be missing.
+    #[error(
+        "cannot measure a floor in run {0}: it is not proved that its system calls are complete from the first instruction"
+    )]
+    Incomplete(RunId),
+    /// There was no filter, so nothing was seen under one.
+    #[error(
+        "cannot measure a floor in run {0}: no call was seen under a filter, run the container under one that logs all calls"
+    )]
+    Unfiltered(RunId),
+    /// A call has no name.
+    #[error("cannot write a floor with system call {nr} of {abi}: it has no name in khard's tables")]
+    Unnamed {
+        /// Its ABI.
+        abi: crate::recording::Abi,
+        /// Its number.
+        nr: u32,
+    },
+}
+
+impl FloorEntry {
+    /// The floors that a recording shows: the calls of the phases `runtime_filtered` (start) and `joining_filtered` (exec).
+    ///
+    /// The containers must have run under a filter that lets every call through (`SCMP_ACT_LOG`), else a refused call is
+    /// missing. A run without an exec adds nothing to the exec floor.
+    pub fn measure(recording: &Recording) -> Result<Vec<Self>, MeasureError> {
+        let mut data = FloorData::default();
+        for run in recording.runs().values() {
+            if !run.coverage.syscalls.is_complete() {
+                return Err(MeasureError::Incomplete(run.id));
+            }
+            let (Some((runtime, version)), Some(no_new_privs)) =
+                (run.runtime.as_ref().and_then(named), run.confinement.no_new_privs)
+            else {
+                return Err(MeasureError::UnknownRuntime(run.id));
+            };
+            for (kind, phase) in
+                [(Start::Start, Phase::RuntimeFiltered), (Start::Exec, Phase::JoiningFiltered)]
+            {
+                let calls = calls_of(recording, run, phase)?;
+                if calls.is_empty() && kind == Start::Start {
+                    return Err(MeasureError::Unfiltered(run.id));
+                }
+                if !calls.is_empty() {
+                    let (runtime, version) = (runtime.to_owned(), version.to_owned());
+                    data.add(Self {
+                        key: FloorKey { runtime, version, no_new_privs, kind },
+                        n_containers: 1,
+                        calls: calls.into_iter().map(|name| (name.to_owned(), 1)).collect(),
+                    });
+                }
+            }
+        }
+        Ok(data.0.into_values().collect())
+    }
+}
+
+fn named(runtime: &Runtime) -> Option<(&str, &str)> {
+    Some((&runtime.name, runtime.version.as_deref()?))
+}
+
+fn calls_of(recording: &Recording, run: &Run, phase: Phase) -> Result<BTreeSet<&'static str>, MeasureError> {
+    let of_run = recording
+        .syscalls()
+        .iter()
+        .filter(|(_, seen)| seen.in_phase(phase).is_some_and(|sighting| sighting.runs.contains(&run.id)));
+    of_run
+        .map(|(key, _)| {
+            let call = syscalls::by_number(key.abi, key.nr);
+            call.map(|call| call.name).ok_or(MeasureError::Unnamed { abi: key.abi, nr: key.nr })
+        })
+        .collect()
+}
+
+/// Which floor the user wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FloorChoice {
+    /// That of the runtime in the recording; of all measured runtimes when that is not known.
+    Auto,
+    /// None: the profile is not for a container, or is applied after the runtime.
+    None,
+    /// That of this runtime.
+    Runtime(String),
+}
+
+/// A name that is no floor.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown floor {0:?}: use auto, none, runc or crun")]
+pub struct UnknownFloor(pub String);
+
+impl FromStr for FloorChoice {
+    type Err = UnknownFloor;
+
+    fn from_str(text: &str) -> Result<Self, UnknownFloor> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "none" => Ok(Self::None),
+            "runc" | "crun" => Ok(Self::Runtime(text.to_owned())),
+            _ => Err(UnknownFloor(text.to_owned())),
+        }
+    }
+}
+
+/// A chosen floor: calls, and the measurements that they come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Floor {
+    sources: BTreeMap<FloorSource, FloorEntry>,
+}
+
+/// A measurement that a floor uses, and why.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(tag = "match", rename_all = "snake_case")]
+pub enum FloorSource {
+    /// It was made with the very runtime and version.
+    Exact {
+        /// What was measured.
+        #[serde(flatten)]
+        key: FloorKey,
+    },
+    /// The wanted version was not measured, or is not known: all versions that were are used together.
+    OtherVersion {
+        /// What was measured.
+        #[serde(flatten)]
+        key: FloorKey,
+        /// The wanted version.
+        wanted: Option<String>,
+    },
+    /// The wanted runtime was not measured, or is not known: all runtimes that were are used together.
+    OtherRuntime {
+        /// What was measured.
+        #[serde(flatten)]
+        key: FloorKey,
+        /// The wanted runtime.
+        wanted: Option<String>,
+    },
+}
+
+/// Why there is no floor to choose.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FloorError {
+    /// No measurement fits.
+    #[error(
+        "no floor was measured for {what}, {kind}, no_new_privs {no_new_privs}: measure it with `cargo xtask floor`, or choose another with --floor (none: only for a profile that no container runtime applies)"
+    )]
+    NotMeasured {
+        /// The runtime, or that any would do.
+        what: String,
+        /// Start or exec.
+        kind: Start,
+        /// As in the recording; `either` if it is not known.
+        no_new_privs: &'static str,
+    },
+}
+
+impl Floor {
+    /// No floor.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// The floor for the runs of a recording. That of exec is part of it, unless `with_exec` says that nothing may join.
+    pub fn choose(
+        choice: &FloorChoice,
+        recording: &Recording,
+        with_exec: bool,
+        data: &FloorData,
+    ) -> Result<Self, FloorError> {
+        let mut floor = Self::none();
+        if *choice == FloorChoice::None {
+            return Ok(floor);
+        }
+        for run in recording.runs().values() {
+            let recorded =
+                run.runtime.as_ref().map(|runtime| (runtime.name.as_str(), runtime.version.as_deref()));
+            let (name, version) = match (choice, recorded) {
+                (FloorChoice::Runtime(wanted), Some((name, version))) if wanted == name => {
+                    (Some(name), version)
+                }
+                (FloorChoice::Runtime(wanted), _) => (Some(wanted.as_str()), None),
+                (_, Some((name, version))) => (Some(name), version),
+                (_, None) => (None, None),
+            };
+            let only = matches!(choice, FloorChoice::Runtime(_));
+            for kind in [Start::Start, Start::Exec].into_iter().take(if with_exec { 2 } else { 1 }) {
+                let wanted = Wanted { name, version, only, no_new_privs: run.confinement.no_new_privs, kind };
+                floor.sources.extend(wanted.find(data)?);
+            }
+        }
+        Ok(floor)
+    }
+
+    /// The calls.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let names: BTreeSet<&str> =
+            self.sources.values().flat_map(|entry| entry.calls.keys().map(String::as_str)).collect();
+        names.into_iter()
+    }
+
+    /// The measurements that it comes from; none for no floor.
+    pub fn sources(&self) -> impl Iterator<Item = (&FloorSource, &FloorEntry)> {
+        self.sources.iter()
+    }
+
+    /// What it is, in words, for a summary.
+    pub fn describe(&self) -> String {
+        if self.sources.is_empty() {
+            return "none".to_owned();
+        }
+        let mut groups: BTreeMap<String, u64> = BTreeMap::new();
+        for (source, entry) in &self.sources {
+            let FloorKey { runtime, version, .. } = &entry.key;
+            let group = match source {
+                FloorSource::Exact { .. } => format!("{runtime} {version}"),
+                FloorSource::OtherVersion { wanted: Some(wanted), .. } => {
+                    format!("{runtime} {version} (one of all measured versions: {wanted} was not measured)")
+                }
+                FloorSource::OtherVersion { wanted: None, .. } => {
+                    format!("{runtime} {version} (one of all measured versions: the version is not known)")
+                }
+                FloorSource::OtherRuntime { wanted: Some(wanted), .. } => {
+                    format!("{runtime} {version} (one of all measured runtimes: {wanted} was not measured)")
+                }
+                FloorSource::OtherRuntime { wanted: None, .. } => {
+                    format!("{runtime} {version} (one of all measured runtimes: the runtime is not known)")
+                }
+            };
+            *groups.entry(group).or_default() += entry.n_containers;
+        }
+        let groups = groups
+            .iter()
+            .map(|(group, n_containers)| format!("{group}, measured in {n_containers} containers"));
+        groups.collect::<Vec<_>>().join("; ")
+    }
+}
+
+struct Wanted<'a> {
+    name: Option<&'a str>,
+    version: Option<&'a str>,
+    /// No other runtime will do.
+    only: bool,
+    no_new_privs: Option<bool>,
+    kind: Start,
+}
+
+impl Wanted<'_> {
+    fn find(&self, data: &FloorData) -> Result<Vec<(FloorSource, FloorEntry)>, FloorError> {
+        let fits = |key: &FloorKey| {
+            key.kind == self.kind && self.no_new_privs.is_none_or(|wanted| wanted == key.no_new_privs)
+        };
+        let fitting: Vec<&FloorEntry> = data.entries().filter(|entry| fits(&entry.key)).collect();
+        let of_runtime = |entry: &&&FloorEntry| self.name == Some(entry.key.runtime.as_str());
+        let of_version = |entry: &&&FloorEntry| {
+            self.version.is_some_and(|wanted| same_version(wanted, &entry.key.version))
+        };
+
+        let owned = |wanted: Option<&str>| wanted.map(str::to_owned);
+        let exact = fitting.iter().filter(of_runtime).filter(of_version);
+        let mut found: Vec<_> =
+            exact.map(|e| (FloorSource::Exact { key: e.key.clone() }, (*e).clone())).collect();
+        if found.is_empty() {
+            let wanted = owned(self.version);
+            let source =
+                |e: &FloorEntry| FloorSource::OtherVersion { key: e.key.clone(), wanted: wanted.clone() };
+            found = fitting.iter().filter(of_runtime).map(|e| (source(e), (*e).clone())).collect();
+        }
+        if found.is_empty() && !self.only {
+            let wanted = owned(self.name);
+            let source =
+                |e: &FloorEntry| FloorSource::OtherRuntime { key: e.key.clone(), wanted: wanted.clone() };
+            found = fitting.iter().map(|e| (source(e), (*e).clone())).collect();
+        }
+        if found.is_empty() {
+            return Err(FloorError::NotMeasured {
+                what: self.name.unwrap_or("any runtime").to_owned(),
+                kind: self.kind,
+                no_new_privs: self.no_new_privs.map_or("either", |set| if set { "true" } else { "false" }),
+            });
+        }
+        Ok(found)
+    }
+}
+
+/// A packager's suffix does not make another runtime: `1.1.5+ds1` is Debian's 1.1.5.
+fn same_version(ours: &str, theirs: &str) -> bool {
+    let upstream = |version: &str| version.split(['+', '~']).next().map(str::to_owned);
+    upstream(ours) == upstream(theirs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(runtime: &str, version: &str, no_new_privs: bool, kind: Start, calls: &[&str]) -> FloorEntry {
+        let key = FloorKey { runtime: runtime.to_owned(), version: version.to_owned(), no_new_privs, kind };
+        FloorEntry {
+            key,
+            n_containers: 10,
+            calls: calls.iter().map(|name| ((*name).to_owned(), 10)).collect(),
+        }
+    }
+
+    fn data() -> FloorData {
+        let mut data = FloorData::default();
+        data.add(entry("runc", "1.1.5+ds1", true, Start::Start, &["close", "execve"]));
+        data.add(entry("runc", "1.3.6", true, Start::Start, &["close", "futex"]));
+        data.add(entry("crun", "1.8.1", true, Start::Start, &["close_range"]));
+        data.add(entry("runc", "1.1.5+ds1", false, Start::Start, &["capset"]));
+        data
+    }
+
+    fn names(
+        name: Option<&str>,
+        version: Option<&str>,
+        only: bool,
+        nnp: Option<bool>,
+    ) -> Result<Vec<String>, FloorError> {
+        let wanted = Wanted { name, version, only, no_new_privs: nnp, kind: Start::Start };
+        let floor = Floor { sources: wanted.find(&data())?.into_iter().collect() };
+        Ok(floor.names().map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn the_measured_version_is_used_alone() {
+        assert_eq!(names(Some("runc"), Some("1.1.5"), false, Some(true)).unwrap(), ["close", "execve"]);
+        assert_eq!(names(Some("runc"), Some("1.1.5+ds1"), false, Some(false)).unwrap(), ["capset"]);
+    }
+
+    #[test]
+    fn another_version_takes_the_union_of_all_versions() {
+        let union = ["close", "execve", "futex"];
+        assert_eq!(names(Some("runc"), Some("1.2.0"), false, Some(true)).unwrap(), union);
+        assert_eq!(names(Some("runc"), None, true, Some(true)).unwrap(), union);
+    }
+
+    #[test]
+    fn an_unknown_runtime_takes_the_union_of_all_runtimes() {
+        let union = ["close", "close_range", "execve", "futex"];
+        assert_eq!(names(None, None, false, Some(true)).unwrap(), union);
+        assert_eq!(names(Some("youki"), Some("0.5"), false, Some(true)).unwrap(), union);
+        assert!(names(None, None, false, None).unwrap().contains(&"capset".to_owned()));
+    }
+
+    #[test]
+    fn what_was_not_measured_is_an_error_that_says_how_to_measure() {
+        let error = names(Some("crun"), None, true, Some(false)).unwrap_err().to_string();
+        assert!(error.contains("cargo xtask floor") && error.contains("crun"), "{error}");
+        assert!(names(None, None, false, Some(false)).is_ok());
+    }
+
+    #[test]
+    fn the_embedded_data_is_well_formed_and_its_names_are_known() {
+        let data = FloorData::embedded().unwrap();
+        for entry in data.entries() {
+            assert!(entry.n_containers > 0 && !entry.calls.is_empty(), "{:?}", entry.key);
+            for name in entry.calls.keys() {
+                assert!(syscalls::by_name(name).is_some(), "{name}");
+            }
+        }
+        assert_eq!(FloorData::from_json(&data.to_json().unwrap()).unwrap(), data);
+    }
+
+    #[test]
+    fn adding_measurements_sums_them() {
+        let mut twice = data();
+        data().entries().cloned().for_each(|entry| twice.add(entry));
+        let again = FloorData::from_json(&twice.to_json().unwrap()).unwrap();
+        assert_eq!(again, twice);
+        assert!(
+            again.entries().all(|entry| entry.n_containers == 20 && entry.calls.values().all(|n| *n == 20))
+        );
+    }
+}
