@@ -36,6 +36,12 @@ enum Verb {
     Clippy,
     /// Run a command in a guest with another kernel.
     Vm(vm::VmArgs),
+    /// Start a containerd with images, on this machine and apart from all else; run a command beside it, or wait.
+    Containerd {
+        /// What to run in the pods' network, with `CONTAINER_RUNTIME_ENDPOINT` set and khard in PATH.
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -64,6 +70,7 @@ fn run(verb: Verb) -> Result<u8> {
             println!("{}", built.khard.display());
             Ok(0)
         }
+        Verb::Containerd { command } => containers::containerd::verb(&paths, &command),
         Verb::Vm(args) => vm::verb(&paths, &args),
         Verb::Clippy => build::clippy(&paths).map(|()| 0),
     }

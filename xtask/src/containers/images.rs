@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Raised when an image's contents change, so that old archives are made again.
-const RECIPE: u32 = 1;
+const RECIPE: u32 = 2;
 const PACKAGES: [&str; 4] = ["nginx-light", "redis-server", "redis-tools", "busybox-static"];
 
 /// The first process of a pod: it waits for ever. The runtime ends it with SIGKILL.
@@ -206,8 +206,9 @@ impl Root {
 
     /// Copies programs with their shared libraries.
     fn programs(&self, programs: &[&str]) -> Result<()> {
-        let mut paths: BTreeSet<String> = programs.iter().map(|&path| path.to_owned()).collect();
+        let mut paths = BTreeSet::new();
         for program in programs {
+            self.with_links(program, &mut paths)?;
             // The dynamic loader itself says which libraries it would map.
             let list = Command::new("chroot")
                 .arg(&self.tree)
@@ -220,14 +221,14 @@ impl Root {
         self.copy(&paths)
     }
 
-    /// A library and the links that lead to it.
+    /// A file and the links that lead to it.
     fn with_links(&self, path: &str, paths: &mut BTreeSet<String>) -> Result<()> {
         let mut path = path.to_owned();
         while paths.insert(path.clone()) {
             let Ok(target) = fs::read_link(self.tree.join(path.trim_start_matches('/'))) else { break };
-            let parent = Path::new(&path).parent().context("a library without a folder")?;
+            let parent = Path::new(&path).parent().context("a file without a folder")?;
             let target = parent.join(target);
-            target.to_str().context("a library's name is no text")?.clone_into(&mut path);
+            target.to_str().context("a file's name is no text")?.clone_into(&mut path);
         }
         Ok(())
     }

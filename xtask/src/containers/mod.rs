@@ -2,4 +2,6 @@
 //! xtask's own.
 
 pub(crate) mod config;
+pub(crate) mod containerd;
 pub(crate) mod images;
+mod processes;

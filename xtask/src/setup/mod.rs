@@ -140,6 +140,11 @@ pub(crate) fn toolchain(paths: &Paths) -> Result<Choice> {
     Ok(toolchain::choose(&probe::facts())?)
 }
 
+/// Is this process root?
+pub(crate) fn is_root() -> bool {
+    probe::root()
+}
+
 /// PATH with the folder of cargo-installed programs in it.
 pub(crate) fn path_with_cargo_bin() -> Result<OsString> {
     let path = env::var_os("PATH").unwrap_or_default();
