@@ -21,7 +21,8 @@ fn generate_cri() -> String {
         .out_dir(out.path())
         .compile_fds(files)
         .expect("Rust code is generated");
-    let code = std::fs::read_to_string(out.path().join("runtime.v1.rs")).expect("one module per protobuf package");
+    let code =
+        std::fs::read_to_string(out.path().join("runtime.v1.rs")).expect("one module per protobuf package");
     format!("{HEADER}{code}")
 }
 

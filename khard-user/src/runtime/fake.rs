@@ -1,10 +1,10 @@
 //! A CRI runtime that is not there: answers over a real unix socket, and fails as real ones do. For tests.
+use super::Runtime;
 use super::cri::{
     connection::Connection,
     endpoint::{Endpoint, Origin},
     generated as wire,
 };
-use super::{Runtime, RuntimeError};
 use hyper::{
     Request, Response,
     body::{Body, Bytes, Frame, Incoming},
@@ -52,7 +52,6 @@ pub(super) struct State {
     pub(super) statuses: BTreeMap<String, (wire::ContainerStatus, String)>,
     /// By call, as `Version`; a call that is not here is answered.
     pub(super) manners: BTreeMap<&'static str, Manner>,
-    pub(super) n_calls: BTreeMap<String, usize>,
     /// Who listens for events.
     listeners: Vec<mpsc::Sender<Frame<Bytes>>>,
     /// The old service's calls are known too.
@@ -100,11 +99,15 @@ impl Fake {
     }
 
     pub(super) async fn runtime(&self) -> Runtime {
-        self.runtime_within(PATIENT).await.expect("the fake answers")
+        let connection = Connection::open(vec![self.endpoint()], PATIENT).await;
+        Runtime { connection: connection.expect("the fake answers") }
     }
 
-    pub(super) async fn runtime_within(&self, limit: Duration) -> Result<Runtime, RuntimeError> {
-        Ok(Runtime { connection: Connection::open(vec![self.endpoint()], limit).await? })
+    /// One that is given up soon in every call after the first.
+    pub(super) async fn impatient_runtime(&self) -> Runtime {
+        let mut runtime = self.runtime().await;
+        runtime.connection.set_limit(SHORT);
+        runtime
     }
 
     /// Sends one event to each that listens for them.
@@ -202,7 +205,6 @@ async fn answer(
     let (sender, frames) = mpsc::channel(8);
     let mut state = state.lock().expect("no test panics while it holds the state");
     let (service, call) = uri.trim_start_matches('/').split_once('/').unwrap_or_default();
-    *state.n_calls.entry(call.to_owned()).or_default() += 1;
     let is_old = service == "runtime.v1alpha2.RuntimeService";
     let manner = state.manners.get(call).copied().filter(|_| !is_old);
     let message = match (manner, call) {
@@ -212,6 +214,8 @@ async fn answer(
             return Ok(Response::new(Frames(frames)));
         }
         (Some(Manner::Die), _) => {
+            // Held too: an answer that ends before the connection does is another failure.
+            state.listeners.push(sender);
             fatal.notify_one();
             return Ok(Response::new(Frames(frames)));
         }

@@ -160,6 +160,12 @@ impl Runtime {
         Version { name: version.runtime_name.clone(), version: version.runtime_version.clone() }
     }
 
+    /// The wire, for a program that makes pods as kubelet does.
+    #[must_use]
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     /// The socket it answers on.
     #[must_use]
     pub fn socket(&self) -> &Path {

@@ -29,7 +29,7 @@ struct Pace {
     slow: Duration,
 }
 
-const PACE: Pace = Pace { fast: Duration::from_millis(150), slow: Duration::from_secs(1) };
+const PACE: Pace = Pace { fast: Duration::from_millis(150), slow: Duration::from_millis(500) };
 /// The first and the longest pause after the runtime was lost.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 /// Changes that wait for the reader; the watcher then waits too.

@@ -3,7 +3,9 @@
 //! Owns transport and failures. It must not know what the answers mean.
 use super::{
     endpoint::{Endpoint, Origin},
-    generated::{self as wire, runtime_service_client::RuntimeServiceClient},
+    generated::{
+        self as wire, image_service_client::ImageServiceClient, runtime_service_client::RuntimeServiceClient,
+    },
 };
 use crate::runtime::error::{RuntimeError, Tried, Unusable};
 use std::{
@@ -33,6 +35,7 @@ const HTTP2_HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x0
 #[derive(Debug, Clone)]
 pub struct Connection {
     client: RuntimeServiceClient<Channel>,
+    channel: Channel,
     path: PathBuf,
     limit: Duration,
     version: wire::VersionResponse,
@@ -67,12 +70,12 @@ impl Connection {
         timeout(limit, greet(&path)).await.map_err(|_| Unusable::Silent(limit))??;
         let channel = lazy_channel(path.clone());
         let client = RuntimeServiceClient::new(channel.clone()).max_decoding_message_size(ANSWER_MAX_BYTES);
-        let mut connection = Self { client, path, limit, version: wire::VersionResponse::default() };
+        let mut connection = Self { client, channel, path, limit, version: wire::VersionResponse::default() };
         match connection.ask_version().await {
             Ok(version) => connection.version = version,
             Err(RuntimeError::Silent { limit, .. }) => return Err(Unusable::Silent(limit)),
             Err(RuntimeError::Answer { code: tonic::Code::Unimplemented, message, .. }) => {
-                let old = timeout(limit, serves_v1alpha2(channel)).await.unwrap_or(false);
+                let old = timeout(limit, serves_v1alpha2(connection.channel)).await.unwrap_or(false);
                 return Err(if old { Unusable::OldCri } else { Unusable::NoCri { message } });
             }
             Err(error) => return Err(Unusable::FirstCall(Box::new(error))),
@@ -98,6 +101,12 @@ impl Connection {
         self.client.clone()
     }
 
+    /// The same for images.
+    #[must_use]
+    pub fn image_client(&self) -> ImageServiceClient<Channel> {
+        ImageServiceClient::new(self.channel.clone())
+    }
+
     /// Awaits one call within the limit.
     ///
     /// # Errors
@@ -118,6 +127,11 @@ impl Connection {
     pub async fn daemon_pid(&self) -> Option<u32> {
         let stream = UnixStream::connect(&self.path).await.ok()?;
         stream.peer_cred().ok()?.pid()?.try_into().ok()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_limit(&mut self, limit: Duration) {
+        self.limit = limit;
     }
 
     async fn ask_version(&self) -> Result<wire::VersionResponse, RuntimeError> {

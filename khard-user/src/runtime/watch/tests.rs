@@ -102,13 +102,11 @@ async fn a_runtime_that_dies_is_told_lost_and_back_with_what_changed_meanwhile()
 async fn a_runtime_that_hangs_is_told_lost_and_back() {
     let fake = Fake::start();
     fake.add_pod("p", "default", "web");
-    let runtime = fake.runtime_within(std::time::Duration::from_millis(500)).await.expect("it answers");
-    let mut watch = runtime.watch(web());
-    expect(&mut watch, &["pod appeared web"]).await;
     fake.state().manners.insert("ListPodSandbox", Manner::Hang);
+    let mut watch = fake.impatient_runtime().await.watch(web());
     expect(&mut watch, &["lost"]).await;
     fake.state().manners.clear();
-    expect(&mut watch, &["back"]).await;
+    expect(&mut watch, &["back", "pod appeared web"]).await;
 }
 
 #[tokio::test]
