@@ -4,11 +4,12 @@
 use std::{
     collections::BTreeMap,
     env,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
 };
 
 use anyhow::{Context as _, Result};
+use serde_json::Value;
 
 use crate::{
     command::CommandExt as _,
@@ -40,14 +41,30 @@ pub(crate) fn all(paths: &Paths) -> Result<Built> {
     Ok(Built { khard, bin_dir })
 }
 
-/// Builds the tests of package khard-tests; their programs by name (`local_syscalls`, …).
-pub(crate) fn test_programs(paths: &Paths) -> Result<BTreeMap<String, PathBuf>> {
+/// A program of tests.
+pub(crate) struct TestProgram {
+    /// Its source file's name without `.rs`, or its crate's.
+    pub name: String,
+    /// The program.
+    pub path: PathBuf,
+}
+
+/// Builds the tests of package khard-tests, sorted by name.
+pub(crate) fn test_programs(paths: &Paths) -> Result<Vec<TestProgram>> {
     let object = ebpf(paths)?;
-    executables(
+    let messages = messages(
         cargo(paths)
-            .args(["test", "--release", "-p", "khard-tests", "--tests", "--no-run"])
+            .args(["test", "--release", "-p", "khard-tests", "--no-run"])
             .env("KHARD_EBPF_OBJECT", &object),
-    )
+    )?;
+    let mut programs: Vec<TestProgram> = messages
+        .iter()
+        .filter(|message| message["profile"]["test"] == true)
+        .filter_map(executable)
+        .map(|(name, path)| TestProgram { name, path })
+        .collect();
+    programs.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(programs)
 }
 
 /// Builds the kernel programs; the path of the object file.
@@ -110,15 +127,18 @@ fn ebpf_cargo(paths: &Paths, verb: &str) -> Result<Command> {
 
 /// Runs a cargo build and returns the programs that it made, by name.
 fn executables(command: &mut Command) -> Result<BTreeMap<String, PathBuf>> {
+    Ok(messages(command)?.iter().filter_map(executable).collect())
+}
+
+/// The program that one of cargo's messages is about.
+fn executable(message: &Value) -> Option<(String, PathBuf)> {
+    let name = message["target"]["name"].as_str()?;
+    Some((name.to_owned(), message["executable"].as_str()?.into()))
+}
+
+/// Runs a cargo build and returns its messages; what is for people goes to the terminal.
+fn messages(command: &mut Command) -> Result<Vec<Value>> {
     command.args(["--message-format", "json-render-diagnostics", "--quiet"]).stderr(Stdio::inherit());
-    let messages = command.read_text()?;
-    let mut found = BTreeMap::new();
-    for line in messages.lines() {
-        let message: serde_json::Value = serde_json::from_str(line).context("cargo's messages")?;
-        if let (Some(name), Some(path)) = (message["target"]["name"].as_str(), message["executable"].as_str())
-        {
-            found.insert(name.to_owned(), Path::new(path).to_owned());
-        }
-    }
-    Ok(found)
+    let text = command.read_text()?;
+    text.lines().map(|line| serde_json::from_str(line).context("cargo's messages")).collect()
 }

@@ -131,6 +131,15 @@ pub(crate) fn terminate(child: &mut Child) {
     }
 }
 
+/// Kills what is left of the process group of a program that [`CommandExt::spawn_owned`] started, and waits for it.
+pub(crate) fn end_group(child: &mut Child) {
+    if let Ok(pid) = i32::try_from(child.id()) {
+        // SAFETY: kill has no memory effects; a negative pid means the group that this child leads.
+        unsafe { libc::kill(-pid, libc::SIGKILL) };
+    }
+    let _ = child.wait();
+}
+
 /// A command as one would type it, without its environment.
 fn line(command: &Command) -> String {
     let mut text = command.get_program().to_string_lossy().into_owned();
@@ -140,7 +149,8 @@ fn line(command: &Command) -> String {
     text
 }
 
-fn words(status: ExitStatus) -> String {
+/// How a program ended, for a person.
+pub(crate) fn words(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),
         (_, Some(signal)) => format!("killed by signal {signal}"),

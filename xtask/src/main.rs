@@ -8,6 +8,7 @@ mod debian;
 mod interrupt;
 mod paths;
 mod setup;
+mod test;
 mod toolchain;
 mod vm;
 
@@ -34,6 +35,8 @@ enum Verb {
     Build,
     /// Format check and lints of every crate, the kernel programs included.
     Clippy,
+    /// Run the tests: unit, on this kernel as root, with containers, in guests.
+    Test(test::TestArgs),
     /// Run a command in a guest with another kernel.
     Vm(vm::VmArgs),
     /// Start a containerd with images, on this machine and apart from all else; run a command beside it, or wait.
@@ -71,6 +74,7 @@ fn run(verb: Verb) -> Result<u8> {
             Ok(0)
         }
         Verb::Containerd { command } => containers::containerd::verb(&paths, &command),
+        Verb::Test(args) => test::verb(&paths, &args),
         Verb::Vm(args) => vm::verb(&paths, &args),
         Verb::Clippy => build::clippy(&paths).map(|()| 0),
     }

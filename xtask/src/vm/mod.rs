@@ -13,7 +13,8 @@ use std::{env, io::Write as _, path::PathBuf, time::Duration};
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-pub(crate) use session::{Outcome, Session, Stream};
+use session::Stream;
+pub(crate) use session::{Outcome, Session};
 
 use crate::{
     build,
@@ -151,7 +152,7 @@ fn script(words: &[String]) -> String {
 }
 
 /// A word that a shell takes literally.
-fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 

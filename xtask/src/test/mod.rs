@@ -1,0 +1,194 @@
+//! The verb `test`: owns which rows there are, what runs in each, and the sum at the end. Reading a test program's output
+//! is `report`'s, running programs is `place`'s.
+//!
+//! Conventions for tests of the package khard-tests (files `tests/tests/*.rs`):
+//! - `local_*` run as root on this machine's kernel and in every guest; `container_*` too, beside a containerd with
+//!   images; `guest_*` only in guests; `full_*` on this machine and in guests, only with `--full`. Others are unit tests.
+//! - A test that must skip prints the line `KHARD-SKIP NAME: REASON` and returns.
+//! - The environment says where they are: `KHARD_BIN` (the program khard, also in PATH), `KHARD_KERNEL` (`host`, `6.1`,
+//!   `6.12`, `newest`), `KHARD_RUNTIMES` (`runc` or `runc,crun`), `KHARD_FULL` (`1` with `--full`),
+//!   `CONTAINER_RUNTIME_ENDPOINT` where there is a containerd.
+
+mod place;
+mod report;
+
+use std::{collections::BTreeSet, thread, time::Instant};
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::{
+    build::{self, Built, TestProgram},
+    interrupt,
+    paths::Paths,
+    setup::{self, Purpose},
+};
+use report::{Counts, Finished};
+
+/// Options of `cargo xtask test`.
+#[derive(Args)]
+pub(crate) struct TestArgs {
+    /// Add the slow rows: the newest kernel, and tests that take long.
+    #[arg(long)]
+    full: bool,
+    /// Only these rows (see --list).
+    #[arg(long, num_args = 1.., value_name = "ROW")]
+    only: Vec<String>,
+    /// Only these test programs, such as `local_trace`.
+    #[arg(long, num_args = 1.., value_name = "NAME")]
+    program: Vec<String>,
+    /// Name the rows and run nothing.
+    #[arg(long)]
+    list: bool,
+    /// Passed on to the test programs: filters on tests' names.
+    #[arg(last = true)]
+    filter: Vec<String>,
+}
+
+/// Where a row's tests run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// No root, no kernel programs.
+    Unit,
+    /// This machine's kernel.
+    Host,
+    /// This machine's kernel, beside a containerd.
+    Containers,
+    /// A guest with this kernel.
+    Guest(&'static str),
+}
+
+struct Row {
+    name: &'static str,
+    place: Place,
+    /// Test programs whose names begin so.
+    prefixes: &'static [&'static str],
+    /// A row that has to run whole: skipping in it is a failure.
+    gate: bool,
+    /// Only with `--full`.
+    full: bool,
+}
+
+const IN_GUEST: &[&str] = &["local_", "container_", "guest_", "full_"];
+static ROWS: [Row; 7] = [
+    row("unit", Place::Unit, &[], true, false),
+    row("root", Place::Host, &["local_"], false, false),
+    row("containers", Place::Containers, &["container_"], false, false),
+    row("full", Place::Containers, &["full_"], false, true),
+    row("vm-6.1", Place::Guest("6.1"), IN_GUEST, true, false),
+    row("vm-6.12", Place::Guest("6.12"), IN_GUEST, true, false),
+    row("vm-newest", Place::Guest("newest"), IN_GUEST, false, true),
+];
+
+const fn row(
+    name: &'static str,
+    place: Place,
+    prefixes: &'static [&'static str],
+    gate: bool,
+    full: bool,
+) -> Row {
+    Row { name, place, prefixes, gate, full }
+}
+
+/// What all rows share.
+struct Run<'a> {
+    paths: &'a Paths,
+    args: &'a TestArgs,
+    built: Built,
+    programs: Vec<TestProgram>,
+}
+
+impl Run<'_> {
+    /// The test programs of a row.
+    fn programs(&self, row: &Row) -> impl Iterator<Item = &TestProgram> {
+        self.programs.iter().filter(move |program| {
+            let name = program.name.as_str();
+            let kind = match row.place {
+                Place::Unit => !IN_GUEST.iter().any(|prefix| name.starts_with(prefix)),
+                _ => row.prefixes.iter().any(|prefix| name.starts_with(prefix)),
+            };
+            kind && (self.args.full || !name.starts_with("full_"))
+                && (self.args.program.is_empty() || self.args.program.iter().any(|wanted| wanted == name))
+        })
+    }
+}
+
+/// The verb `test`.
+pub(crate) fn verb(paths: &Paths, args: &TestArgs) -> Result<u8> {
+    let rows = chosen(args)?;
+    if args.list {
+        for row in rows {
+            println!("{}{}", row.name, if row.full { " (--full)" } else { "" });
+        }
+        return Ok(0);
+    }
+    let mut finished = Vec::new();
+    let started = Instant::now();
+    match prepare(paths, &rows) {
+        Ok((built, programs)) => {
+            let run = Run { paths, args, built, programs };
+            // Rows on this machine one by one, since they look at its kernel; guests, which are emulated by one thread
+            // each, side by side.
+            let (guests, others): (Vec<_>, Vec<_>) =
+                rows.into_iter().partition(|row| matches!(row.place, Place::Guest(_)));
+            for row in others {
+                finished.push(finish(&run, row));
+                interrupt::check()?;
+            }
+            thread::scope(|scope| {
+                let threads: Vec<_> =
+                    guests.into_iter().map(|row| scope.spawn(|| finish(&run, row))).collect();
+                for thread in threads {
+                    finished.extend(thread.join());
+                }
+            });
+            interrupt::check()?;
+        }
+        Err(error) => {
+            interrupt::check()?;
+            let counts = Counts::failure("build", &format!("{error:#}"));
+            finished.push(Finished { row: "build", gate: true, counts, took: started.elapsed() });
+        }
+    }
+    print!("{}", report::table(&finished));
+    Ok(u8::from(!finished.iter().all(Finished::is_good)))
+}
+
+fn chosen(args: &TestArgs) -> Result<Vec<&'static Row>> {
+    let known: BTreeSet<&str> = ROWS.iter().map(|row| row.name).collect();
+    if let Some(name) = args.only.iter().find(|name| !known.contains(name.as_str())) {
+        bail!("no row {name}; there are {}", known.into_iter().collect::<Vec<_>>().join(", "));
+    }
+    let wanted = |row: &&Row| match args.only.as_slice() {
+        [] => args.full || args.list || !row.full,
+        names => names.iter().any(|name| name == row.name),
+    };
+    Ok(ROWS.iter().filter(wanted).collect())
+}
+
+fn prepare(paths: &Paths, rows: &[&Row]) -> Result<(Built, Vec<TestProgram>)> {
+    let mut purposes = vec![Purpose::Build];
+    for row in rows {
+        purposes.extend(match row.place {
+            Place::Unit => None,
+            Place::Host => Some(Purpose::Test),
+            Place::Containers => Some(Purpose::Containers),
+            Place::Guest(_) => Some(Purpose::Vm),
+        });
+    }
+    setup::ensure(paths, &purposes)?;
+    let built = build::all(paths)?;
+    Ok((built, build::test_programs(paths)?))
+}
+
+/// Runs a row; whatever goes wrong is a failure in it.
+fn finish(run: &Run, row: &'static Row) -> Finished {
+    let started = Instant::now();
+    let counts = match place::run(run, row) {
+        Ok(counts) => counts,
+        Err(error) => Counts::failure(row.name, &format!("{error:#}")),
+    };
+    let finished = Finished { row: row.name, gate: row.gate, counts, took: started.elapsed() };
+    eprintln!("xtask: {}", report::line(&finished));
+    finished
+}
