@@ -48,4 +48,4 @@ pub const CGROUP_DEPTH: u32 = 16;
 pub const UNKNOWN_RECORDS: u64 = 64;
 
 /// Counters that the programs keep for the whole node: see [`crate::stats`].
-pub const STATS: usize = 8;
+pub const STATS: usize = 3;

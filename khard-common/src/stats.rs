@@ -7,5 +7,3 @@ pub const BIRTHS_UNSENT: usize = 1;
 /// Processes outside the workload that [`crate::limits::PROCESSES`] had no room for: their calls count as the
 /// workload's, so that profiles may be wider than needed, never narrower.
 pub const PROCESSES_FULL: usize = 2;
-/// Kernel memory that could not be read where a decision needed it.
-pub const READ_FAILED: usize = 3;

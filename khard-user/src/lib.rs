@@ -1,2 +1,11 @@
 //! Everything impure of khard: kernel, container runtimes, terminal, files.
+pub mod bpf;
+pub mod cgroup;
+pub mod command;
+pub mod confinement;
+pub mod host;
+pub mod output;
+pub mod profiles;
 pub mod runtime;
+pub mod session;
+pub mod trace;

@@ -27,6 +27,7 @@ pub(super) fn pod(sandbox: wire::PodSandbox) -> Pod {
         is_ready: sandbox.state == wire::PodSandboxState::SandboxReady as i32,
         created_at_ns: sandbox.created_at,
         handler: sandbox.runtime_handler,
+        labels: sandbox.labels.into_iter().collect(),
     }
 }
 
@@ -45,6 +46,7 @@ pub(super) fn container(listed: wire::Container, pods: &BTreeMap<PodId, Pod>) ->
         is_ready: false,
         created_at_ns: 0,
         handler: String::new(),
+        labels: BTreeMap::new(),
     });
     let image_id = if listed.image_id.is_empty() { listed.image_ref } else { listed.image_id };
     Container {

@@ -202,6 +202,7 @@ mod tests {
             is_ready,
             created_at_ns: 1,
             handler: String::new(),
+            labels: std::collections::BTreeMap::new(),
         }
     }
 

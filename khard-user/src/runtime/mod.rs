@@ -23,7 +23,7 @@ pub use sandbox::{Sandbox, SandboxKind};
 pub use watch::{Change, Watch, WatchFilter};
 
 use cri::{connection::Connection, endpoint};
-use std::{fmt, path::Path, time::Duration};
+use std::{collections::BTreeMap, fmt, path::Path, time::Duration};
 
 /// A container's id as the runtime gives it: 64 hexadecimal digits in every known one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,6 +59,8 @@ pub struct Pod {
     pub created_at_ns: i64,
     /// The runtime class's handler; empty is the default.
     pub handler: String,
+    /// The pod's labels. Controllers say by them which part of its name they generated.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// The state of a container.

@@ -19,6 +19,7 @@ fn container(state: ContainerState) -> Container {
             is_ready: true,
             created_at_ns: 1,
             handler: String::new(),
+            labels: std::collections::BTreeMap::new(),
         },
         state,
         image: String::new(),

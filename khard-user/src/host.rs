@@ -1,0 +1,51 @@
+//! The machine that khard runs on: boot, kernel, ABIs, clocks. Owns reading it, and no judgement.
+
+use std::{collections::BTreeSet, fs, io, time::SystemTime};
+
+use khard_profile::recording::{Abi, Host};
+use rustix::time::{ClockId, clock_gettime};
+
+/// The kernel's id of this boot.
+pub fn boot_id() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim_end().to_owned())
+}
+
+/// `CLOCK_BOOTTIME` in nanoseconds: the clock of the kernel programs' records.
+pub fn boot_time_ns() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
+}
+
+/// Milliseconds since 1970.
+pub fn unix_time_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Kernel, machine and ABIs.
+pub fn describe() -> Host {
+    let uname = rustix::system::uname();
+    Host {
+        kernel: uname.release().to_string_lossy().into_owned(),
+        machine: uname.machine().to_string_lossy().into_owned(),
+        abis: abis(),
+    }
+}
+
+/// Which ABIs the kernel answers. ia32 is listed always: without it a 32-bit call does not even reach
+/// `sys_enter`, so that none can be observed (entry_64.S, do_int80_emulation()).
+fn abis() -> BTreeSet<Abi> {
+    let mut abis = BTreeSet::from([Abi::X86_64, Abi::Ia32]);
+    if has_x32() {
+        abis.insert(Abi::X32);
+    }
+    abis
+}
+
+/// Asks by `getpid` with the x32 bit: ENOSYS where the ABI is not built in, or off (`syscall.x32=y` is needed
+/// on Debian).
+fn has_x32() -> bool {
+    // SAFETY: getpid has no arguments and no effects.
+    unsafe { libc::syscall(libc::c_long::from(khard_common::slot::X32_BIT) | libc::SYS_getpid) > 0 }
+}

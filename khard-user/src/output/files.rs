@@ -1,0 +1,201 @@
+//! Files that khard writes: whole or not at all, private, and never through a planted link.
+//!
+//! Below the folder that the user named, every component is opened without following links; a file appears by
+//! rename, so that an existing link is replaced, not followed.
+
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    fmt::Write as _,
+    io::{self, Write as _},
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    process,
+};
+
+use rustix::{
+    fs::{AtFlags, Gid, Mode, OFlags, Uid, fchown, fsync, mkdirat, open, openat, renameat, unlinkat},
+    io::Errno,
+};
+
+/// A file could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {what} {}: {hint}", path.display())]
+pub struct WriteError {
+    what: &'static str,
+    path: PathBuf,
+    hint: &'static str,
+    #[source]
+    source: io::Error,
+}
+
+impl WriteError {
+    fn new(what: &'static str, path: &Path, errno: Errno) -> Self {
+        let hint = match errno {
+            Errno::NOSPC | Errno::DQUOT => "the disk is full: make room, or choose another folder with -o",
+            Errno::ACCESS | Errno::PERM | Errno::ROFS => "choose a folder that can be written with -o",
+            Errno::LOOP | Errno::NOTDIR => "a link or file stands where a folder must be: remove it, or choose another folder with -o",
+            _ => "choose another folder with -o",
+        };
+        Self { what, path: path.to_owned(), hint, source: errno.into() }
+    }
+}
+
+/// A folder that output goes to.
+#[derive(Debug)]
+pub struct OutDir {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+const OPEN_DIR: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC).union(OFlags::RDONLY);
+
+impl OutDir {
+    /// The folder that the user named, made if it is not there. Links in its own path are the user's business.
+    pub fn open(path: &Path) -> Result<Self, WriteError> {
+        let mut made = None;
+        if let Err(error) = open(path, OPEN_DIR, Mode::empty()) {
+            if error != Errno::NOENT {
+                return Err(WriteError::new("open", path, error));
+            }
+            std::fs::create_dir_all(path)
+                .map_err(|e| WriteError::new("make", path, Errno::from_io_error(&e).unwrap_or(Errno::IO)))?;
+            made = Some(());
+        }
+        let fd = open(path, OPEN_DIR, Mode::empty()).map_err(|e| WriteError::new("open", path, e))?;
+        if made.is_some() {
+            give_to_user(&fd);
+        }
+        Ok(Self { fd, path: path.to_owned() })
+    }
+
+    /// A folder in it, made if it is not there. `name` may hold anything: see [`file_name`].
+    pub fn subdir(&self, name: &str) -> Result<Self, WriteError> {
+        let name = file_name(name);
+        let path = self.path.join(&name);
+        match mkdirat(&self.fd, &name, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(WriteError::new("make", &path, error)),
+        }
+        let fd = openat(&self.fd, &name, OPEN_DIR | OFlags::NOFOLLOW, Mode::empty())
+            .map_err(|error| WriteError::new("open", &path, error))?;
+        give_to_user(&fd);
+        Ok(Self { fd, path })
+    }
+
+    /// Its path, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes a file whole: a temporary file beside it, synced, then renamed over it. Mode 0600, owned by the user
+    /// behind sudo.
+    pub fn write(&self, name: &str, contents: &[u8]) -> Result<PathBuf, WriteError> {
+        let path = self.path.join(name);
+        let temporary = OsString::from(format!(".{name}.{}.tmp", process::id()));
+        let result = self.write_through(&temporary, OsStr::new(name), contents);
+        if result.is_err() {
+            let _ = unlinkat(&self.fd, &temporary, AtFlags::empty());
+        }
+        result.map(|()| path.clone()).map_err(|error| WriteError::new("write", &path, error))
+    }
+
+    fn write_through(&self, temporary: &OsStr, name: &OsStr, contents: &[u8]) -> Result<(), Errno> {
+        // One of the same process id that was killed here before.
+        let _ = unlinkat(&self.fd, temporary, AtFlags::empty());
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = openat(&self.fd, temporary, flags, Mode::from_raw_mode(0o600))?;
+        let mut file = std::fs::File::from(fd);
+        file.write_all(contents).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
+        give_to_user(&file);
+        fsync(&file)?;
+        renameat(&self.fd, temporary, &self.fd, name)?;
+        fsync(&self.fd)
+    }
+
+    /// Removes a file that may not be there.
+    pub fn remove(&self, name: &str) {
+        let _ = unlinkat(&self.fd, name, AtFlags::empty());
+    }
+
+    /// Whether files can be written here, found out by writing one.
+    pub fn check(&self) -> Result<(), WriteError> {
+        let probe = ".khard-probe";
+        self.write(probe, b"khard\n")?;
+        self.remove(probe);
+        Ok(())
+    }
+}
+
+/// Gives what khard made to the user who called it by sudo. What cannot be given stays root's.
+fn give_to_user(file: impl std::os::fd::AsFd) {
+    let id = |name| env::var(name).ok()?.parse::<u32>().ok();
+    if let (Some(uid), Some(gid)) = (id("SUDO_UID"), id("SUDO_GID")) {
+        let _ = fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+    }
+}
+
+/// Any text as one path component: letters, digits, `.`, `_` and `-` stay, everything else becomes `%XX`; a
+/// leading dot as well, and nothing becomes `%`. Two different texts never meet.
+pub fn file_name(text: &str) -> String {
+    let mut name = String::with_capacity(text.len());
+    for (at, byte) in text.bytes().enumerate() {
+        let plain = byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-') || (byte == b'.' && at > 0);
+        if plain {
+            name.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(name, "%{byte:02X}");
+        }
+    }
+    if name.is_empty() { "%".to_owned() } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn any_name_becomes_one_harmless_component() {
+        assert_eq!(file_name("web-7d4b9c"), "web-7d4b9c");
+        assert_eq!(file_name("../../etc"), "%2E.%2F..%2Fetc");
+        assert_eq!(file_name(".."), "%2E.");
+        assert_eq!(file_name(""), "%");
+        assert_eq!(file_name("a/b"), "a%2Fb");
+        assert_eq!(file_name("a%2Fb"), "a%252Fb");
+    }
+
+    #[test]
+    fn a_file_replaces_a_planted_link_and_is_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let victim = dir.path().join("victim");
+        std::fs::write(&victim, "mine").unwrap();
+        symlink(&victim, dir.path().join("recording.json")).unwrap();
+        let out = OutDir::open(dir.path()).unwrap();
+        let written = out.write("recording.json", b"{}").unwrap();
+        assert_eq!(std::fs::read(&victim).unwrap(), b"mine");
+        let meta = std::fs::symlink_metadata(written).unwrap();
+        assert!(meta.is_file());
+        assert_eq!(meta.permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_link_in_place_of_a_folder_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        symlink("/tmp", dir.path().join("web")).unwrap();
+        let refused = OutDir::open(dir.path()).unwrap().subdir("web").unwrap_err();
+        assert!(refused.to_string().contains("a link or file stands"), "{refused}");
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = OutDir::open(dir.path()).unwrap();
+        std::fs::create_dir(dir.path().join("summary.md")).unwrap();
+        assert!(out.write("summary.md", b"new").is_err());
+        let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["summary.md"]);
+    }
+}

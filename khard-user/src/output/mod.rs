@@ -1,0 +1,3 @@
+//! Files that khard writes. Text for people is escaped by `khard_profile::escape`.
+
+pub mod files;

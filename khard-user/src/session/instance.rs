@@ -1,0 +1,206 @@
+//! One recorded instance: a container's attempt, a command, a stretch of a cgroup's life. Owns how it becomes a
+//! run of a Recording, its coverage included.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    time::Instant,
+};
+
+use khard_common::stats;
+use khard_profile::{
+    Bytes,
+    recording::{
+        BadRunId, Confinement, ContainerRun, Coverage, Ended, From, Host, Observed, Proof, Run, RunCoverage,
+        RunId, Runtime, SeccompInForce, Subject,
+    },
+};
+use serde::Serialize;
+
+use super::{Tenant, seen::Seen};
+use crate::{
+    bpf::{Bpf, Misses, PROGRAMS, Role, SlotNumber, Stats},
+    host,
+};
+
+/// An instance within a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct InstanceId(pub(super) u32);
+
+/// Who an instance is, as far as whoever named it knows.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The logical subject.
+    pub subject: Subject,
+    /// For people: `web/nginx`, `ls`. May hold anything.
+    pub label: String,
+    /// The container, if it is one.
+    pub container: Option<ContainerRun>,
+    /// What made it.
+    pub runtime: Option<Runtime>,
+    /// What confines it.
+    pub confinement: Confinement,
+    /// Its first process on the host.
+    pub init_pid: Option<u32>,
+    /// What else a reader should know.
+    pub notes: Vec<String>,
+}
+
+/// When recording began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With the cgroup's birth.
+    FirstInstruction {
+        /// `CLOCK_BOOTTIME`.
+        born_ns: u64,
+    },
+    /// The workload ran before.
+    Late {
+        /// `CLOCK_BOOTTIME`.
+        attached_ns: u64,
+    },
+}
+
+impl Start {
+    fn ns(self) -> u64 {
+        match self {
+            Self::FirstInstruction { born_ns: ns } | Self::Late { attached_ns: ns } => ns,
+        }
+    }
+}
+
+/// How it ended, and the kernel's counters at that moment.
+pub(super) struct End {
+    why: Ended,
+    at_ns: u64,
+    misses: Misses,
+    stats: Stats,
+}
+
+/// One recorded instance.
+pub struct Instance {
+    /// Its id.
+    pub id: InstanceId,
+    /// Its cgroup.
+    pub cgroup_id: u64,
+    /// Below the tree's root.
+    pub cgroup_path: PathBuf,
+    /// Who it is.
+    pub identity: Identity,
+    /// Since when.
+    pub start: Start,
+    pub(super) started_unix_ms: u64,
+    pub(super) slots: Vec<SlotNumber>,
+    pub(super) seen: Seen,
+    /// When the last new call came: its number, and its ABI in the table's numbering.
+    pub last_new: Option<(Instant, u32, u32)>,
+    pub(super) was_populated: bool,
+    pub(super) ended: Option<End>,
+}
+
+impl Instance {
+    /// Whether it is over, and why.
+    pub fn ended(&self) -> Option<Ended> {
+        self.ended.as_ref().map(|end| end.why)
+    }
+
+    /// Calls seen so far in workload and joiners, as of the last refresh.
+    pub fn n_calls(&self) -> usize {
+        self.seen.n_calls()
+    }
+
+    pub(super) fn has_sightings(&self, tenants: &BTreeMap<SlotNumber, Tenant>) -> bool {
+        self.slots.iter().filter_map(|slot| tenants.get(slot)).any(|tenant| !tenant.sightings.is_empty())
+    }
+
+    pub(super) fn read(&mut self, bpf: &Bpf, tenants: &BTreeMap<SlotNumber, Tenant>) {
+        let views = self
+            .slots
+            .iter()
+            .filter_map(|slot| tenants.get(slot).map(|tenant| (bpf.slots().view(*slot), &tenant.sightings)));
+        self.seen.update(views);
+    }
+
+    pub(super) fn freeze(&mut self, why: Ended, at_ns: u64, misses: Misses, stats: Stats) {
+        self.ended = Some(End { why, at_ns, misses, stats });
+    }
+
+    /// The run as it stands. `misses` and `stats` are the counters' present values, for one that lives.
+    pub(super) fn run(
+        &self,
+        boot_id: &str,
+        machine: &Host,
+        if_alive: Ended,
+        misses: &Misses,
+        stats: &Stats,
+    ) -> Result<Run, BadRunId> {
+        let (why, until_ns, misses, stats) = match &self.ended {
+            Some(end) => (end.why, end.at_ns, &end.misses, &end.stats),
+            None => (if_alive, host::boot_time_ns(), misses, stats),
+        };
+        let start_ns = self.start.ns();
+        Ok(Run {
+            id: RunId::new(boot_id, self.cgroup_id, start_ns)?,
+            started_unix_ms: self.started_unix_ms,
+            duration_ms: until_ns.saturating_sub(start_ns) / 1_000_000,
+            ended: why,
+            cgroup_path: Bytes::from(std::os::unix::ffi::OsStrExt::as_bytes(self.cgroup_path.as_os_str())),
+            init_pid: self.identity.init_pid.or(self.seen.first_tgid),
+            joiners: self.seen.joins,
+            container: self.identity.container.clone(),
+            runtime: self.identity.runtime.clone(),
+            host: machine.clone(),
+            confinement: self.identity.confinement.clone(),
+            coverage: RunCoverage { syscalls: self.coverage(misses, stats) },
+            notes: self.notes(misses, stats),
+        })
+    }
+
+    fn coverage(&self, misses: &Misses, stats: &Stats) -> Coverage {
+        let from = match self.start {
+            Start::FirstInstruction { .. } => From::FirstInstruction,
+            Start::Late { .. } => From::Late,
+        };
+        let births = stats[stats::BIRTHS_WITHOUT_SLOT];
+        let lost = (births > 0).then(|| ("births_without_slot".to_owned(), births)).into_iter().collect();
+        let sees_calls = |name: &str| PROGRAMS.iter().any(|p| p.name == name && p.role == Role::Syscalls);
+        let of_calls = misses.iter().filter(|(name, _)| sees_calls(name));
+        let proof = Proof::from_misses(of_calls.map(|(name, n)| ((*name).to_owned(), *n)).collect());
+        Coverage::Exact(Observed { from, lost, proof })
+    }
+
+    fn notes(&self, misses: &Misses, stats: &Stats) -> Vec<String> {
+        let mut notes = self.identity.notes.clone();
+        let mut add = |note: String| notes.push(note);
+        if self.identity.confinement.seccomp != SeccompInForce::None {
+            add("recorded under a seccomp filter: calls that it refused are not in the recording".to_owned());
+        }
+        if matches!(self.start, Start::FirstInstruction { .. }) && !self.seen.has_workload && self.ended.is_some() {
+            add("the workload was not seen to begin: every call was the runtime's".to_owned());
+        }
+        if self.seen.records_failed > 0 {
+            add(format!("{} records found no room at first: some witnesses may be later than the first call", self.seen.records_failed));
+        }
+        let unknown: Vec<_> = self.seen.unknown().map(|(abi, nr)| format!("{nr} ({abi})")).collect();
+        if self.seen.unknown_calls > 0 {
+            add(format!(
+                "{} calls had numbers that no kernel up to 7.3 implements ({}): they failed with ENOSYS",
+                self.seen.unknown_calls,
+                if unknown.is_empty() { "which ones is not known".to_owned() } else { unknown.join(", ") }
+            ));
+        }
+        if stats[stats::PROCESSES_FULL] > 0 {
+            add(format!(
+                "{} processes of runtimes or joiners, on the whole node, were counted as the workload",
+                stats[stats::PROCESSES_FULL]
+            ));
+        }
+        for program in PROGRAMS.iter().filter(|program| matches!(program.role, Role::Births | Role::Phases)) {
+            let n_skipped = misses.get(program.name).copied().unwrap_or(0);
+            if n_skipped > 0 {
+                add(format!("the kernel skipped {} {n_skipped} times, on the whole node: {}", program.name, program.without_it));
+            }
+        }
+        notes
+    }
+}

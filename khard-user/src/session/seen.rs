@@ -1,0 +1,170 @@
+//! What was seen of one instance: the union of its slots' tables, and the witnesses. Knows no slot and no map.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use khard_common::{
+    limits::{EXE_BYTES, TABLE_BYTES},
+    phase,
+    record::{SyscallRecord, until_nul},
+    slot::{Abi as TableAbi, X32_BIT, table_index, table_key},
+};
+use khard_profile::{
+    Bytes,
+    recording::{Abi, Phase, PhaseSet, Recording, RunId, SyscallKey, UnknownRun, Witness},
+};
+
+use crate::bpf::SlotView;
+
+/// First sightings as they came from the ring.
+#[derive(Default)]
+pub(super) struct Sightings {
+    /// By place in the table and phase bit.
+    witnesses: BTreeMap<(usize, u8), SyscallRecord>,
+    /// ABI and number of calls that the table has no place for.
+    unknown: BTreeSet<(u32, u32)>,
+}
+
+impl Sightings {
+    /// Takes one in; true if nothing like it was there.
+    pub(super) fn add(&mut self, call: &SyscallRecord) -> bool {
+        let Some(at) = place_of(call) else { return false };
+        // A program that runs twice for a call sends twice: the first record stays.
+        match self.witnesses.entry((at, call.header.phase)) {
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                entry.insert(*call);
+                true
+            }
+            std::collections::btree_map::Entry::Occupied(_) => false,
+        }
+    }
+
+    pub(super) fn add_unknown(&mut self, call: &SyscallRecord) {
+        self.unknown.insert((call.abi, call.nr));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.witnesses.is_empty()
+    }
+}
+
+fn place_of(call: &SyscallRecord) -> Option<usize> {
+    let abi = match call.abi {
+        0 => TableAbi::Native,
+        1 => TableAbi::Ia32,
+        2 => TableAbi::X32,
+        _ => return None,
+    };
+    let nr = if abi == TableAbi::X32 { call.nr & !X32_BIT } else { call.nr };
+    table_index(abi, nr)
+}
+
+/// Everything about one instance.
+pub(super) struct Seen {
+    table: Box<[u8; TABLE_BYTES]>,
+    witnesses: BTreeMap<(usize, u8), SyscallRecord>,
+    unknown: BTreeSet<(u32, u32)>,
+    /// Calls with numbers that the table has no place for, counted.
+    pub(super) unknown_calls: u64,
+    /// Records without room, whose witness is missing.
+    pub(super) records_failed: u64,
+    /// Processes that joined.
+    pub(super) joins: u64,
+    /// Who came first of all: the runtime's process, or the command itself.
+    pub(super) first_tgid: Option<u32>,
+    /// Whether the workload was seen to begin.
+    pub(super) has_workload: bool,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            table: Box::new([0; TABLE_BYTES]),
+            witnesses: BTreeMap::new(),
+            unknown: BTreeSet::new(),
+            unknown_calls: 0,
+            records_failed: 0,
+            joins: 0,
+            first_tgid: None,
+            has_workload: false,
+        }
+    }
+}
+
+impl Seen {
+    /// Unites what slots hold now. `views`: all slots of the instance with their sightings.
+    pub(super) fn update<'a>(&mut self, views: impl Iterator<Item = (SlotView, &'a Sightings)>) {
+        (self.unknown_calls, self.records_failed, self.joins) = (0, 0, 0);
+        for (view, sightings) in views {
+            for (mine, theirs) in self.table.iter_mut().zip(view.table.iter()) {
+                *mine |= theirs;
+            }
+            self.unknown_calls += view.unknown_calls;
+            self.records_failed += view.records.1;
+            self.joins += view.joins;
+            self.unknown.extend(&sightings.unknown);
+            for (key, record) in &sightings.witnesses {
+                let kept = self.witnesses.entry(*key).or_insert(*record);
+                if record.header.time_ns < kept.header.time_ns {
+                    *kept = *record;
+                }
+            }
+        }
+        self.has_workload = self.table.iter().any(|byte| byte & phase::WORKLOAD != 0);
+        let first = self.witnesses.values().min_by_key(|record| record.header.time_ns);
+        self.first_tgid = first.map(|record| record.tgid);
+    }
+
+    /// 64-bit calls that threads were in when recording began.
+    pub(super) fn add_calls_in_progress(&mut self, numbers: impl Iterator<Item = u32>) {
+        for at in numbers.filter_map(|nr| table_index(TableAbi::Native, nr)) {
+            self.table[at] |= phase::WORKLOAD;
+        }
+    }
+
+    /// How many calls were seen in the phases that a profile is made for.
+    pub(super) fn n_calls(&self) -> usize {
+        self.table.iter().filter(|byte| *byte & (phase::WORKLOAD | phase::JOINER) != 0).count()
+    }
+
+    /// Numbers beyond the table, with their ABI.
+    pub(super) fn unknown(&self) -> impl Iterator<Item = (Abi, u32)> {
+        self.unknown.iter().map(|(abi, nr)| (abi_of_table(*abi), *nr))
+    }
+
+    /// Adds all observations to a recording that has the run.
+    pub(super) fn write_to(&self, recording: &mut Recording, run: RunId) -> Result<(), UnknownRun> {
+        for (at, byte) in (0u32..).zip(self.table.iter()) {
+            let phases = PhaseSet::from_byte(byte & phase::ALL).unwrap_or_default();
+            if phases.is_empty() {
+                continue;
+            }
+            let (abi, nr) = table_key(at);
+            let key = SyscallKey { abi: abi_of_table(abi as u32), nr };
+            for seen_in in phases.iter() {
+                let witness = self.witnesses.get(&(at as usize, 1 << Phase::bit(seen_in)));
+                recording.observe_syscall(run, key, seen_in, witness.map(|record| witness_of(record, run)))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn abi_of_table(abi: u32) -> Abi {
+    match abi {
+        0 => Abi::X86_64,
+        1 => Abi::Ia32,
+        _ => Abi::X32,
+    }
+}
+
+fn witness_of(record: &SyscallRecord, run: RunId) -> Witness {
+    let exe = &record.exe[..(record.exe_len as usize).min(EXE_BYTES)];
+    Witness {
+        time_ns: record.header.time_ns.saturating_sub(run.start_ns),
+        run,
+        tgid: record.tgid,
+        tid: record.tid,
+        comm: Bytes::from(until_nul(&record.comm)),
+        exe: Bytes::from(until_nul(exe)),
+    }
+}

@@ -1,0 +1,488 @@
+//! Pods and containers as targets: finds out from the runtime whose a newborn cgroup is, and which ones run
+//! already. Questions are asked beside the loop, so that a slow runtime delays names, never records.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use khard_profile::{
+    Bytes,
+    recording::{
+        AppArmorInForce, Confinement, ContainerRun, Ended, Runtime as RecordedRuntime, SeccompInForce, Subject,
+    },
+};
+use tokio::task::JoinSet;
+
+use super::{TraceError, outputs::Outputs};
+use crate::{
+    confinement,
+    runtime::{
+        Change, Container, ContainerDetails, ContainerId, ContainerState, Privileged, Runtime, RuntimeError, Seccomp,
+        Watch, WatchFilter, cgroup_name,
+    },
+    session::{Birth, Identity, InstanceId, Session},
+};
+
+/// A target that a container runtime knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ContainerTarget {
+    /// A pod's containers, or one of them.
+    Pod {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// Only the container of this name.
+        container: Option<String>,
+    },
+    /// One container, by id, start of an id, or name.
+    Container(String),
+}
+
+impl ContainerTarget {
+    fn wants(&self, container: &Container) -> bool {
+        match self {
+            Self::Pod { namespace, name, container: only } => {
+                container.pod.namespace == *namespace
+                    && container.pod.name == *name
+                    && only.as_ref().is_none_or(|only| *only == container.name)
+            }
+            Self::Container(key) => {
+                container.name == *key || (key.len() >= 8 && container.id.0.starts_with(key.as_str()))
+            }
+        }
+    }
+}
+
+/// How long a newborn cgroup with a container's name waits for the runtime to know it.
+const NAMELESS_FOR: Duration = Duration::from_secs(15);
+/// Between two questions about the same container.
+const ASK_AGAIN: Duration = Duration::from_millis(300);
+
+/// What came in from the runtime.
+pub(super) enum Event {
+    Change(Box<Change>),
+    Answer(Box<Answer>),
+}
+
+/// The answer to "who is this?".
+pub(super) struct Answer {
+    id: ContainerId,
+    result: Result<Option<(Container, Result<ContainerDetails, RuntimeError>)>, RuntimeError>,
+}
+
+/// What is known of one container id.
+#[derive(Default)]
+struct Known {
+    container: Option<Container>,
+    instance: Option<InstanceId>,
+    /// Its cgroup's birth, kept until it has a name.
+    birth: Option<Birth>,
+    is_asked: bool,
+    asked_at: Option<Instant>,
+    /// Nobody wants it.
+    is_stranger: bool,
+}
+
+/// The container targets of a recording.
+pub(super) struct Containers {
+    targets: Vec<ContainerTarget>,
+    runtime: Option<Runtime>,
+    manager: String,
+    watch: Option<Watch>,
+    known: BTreeMap<ContainerId, Known>,
+    questions: JoinSet<Answer>,
+    /// Live sandboxes of wanted pods, and whether there has been one.
+    live_pods: BTreeSet<String>,
+    seen_pods: BTreeSet<(String, String)>,
+    is_lost: bool,
+    was_lost: bool,
+    /// Containers that run in a sandbox of their own kernel; only said once.
+    refused: BTreeSet<ContainerId>,
+}
+
+impl Containers {
+    /// Connects, if there is something to ask for, and finds the targets that must be there.
+    pub(super) async fn connect(
+        targets: &[ContainerTarget],
+        endpoint: Option<&str>,
+        wait: bool,
+    ) -> Result<Self, TraceError> {
+        let runtime = if targets.is_empty() { None } else { Some(Runtime::connect(endpoint).await?) };
+        if let Some(runtime) = runtime.as_ref().filter(|_| !wait) {
+            for target in targets {
+                check_exists(runtime, target).await?;
+            }
+        }
+        let manager = runtime.as_ref().map(|runtime| {
+            let version = runtime.version();
+            format!("{} {}", version.name, version.version)
+        });
+        Ok(Self {
+            targets: targets.to_vec(),
+            runtime,
+            manager: manager.unwrap_or_default(),
+            watch: None,
+            known: BTreeMap::new(),
+            questions: JoinSet::new(),
+            live_pods: BTreeSet::new(),
+            seen_pods: BTreeSet::new(),
+            is_lost: false,
+            was_lost: false,
+            refused: BTreeSet::new(),
+        })
+    }
+
+    /// Begins to watch; births must be watched by now, so that no container is in between.
+    pub(super) fn start(&mut self) {
+        // One watch for all targets: their number is small, and a list is a list.
+        let filter = match self.targets.as_slice() {
+            [ContainerTarget::Pod { namespace, name, .. }] => {
+                WatchFilter { namespace: Some(namespace.clone()), pod: Some(name.clone()), container: None }
+            }
+            _ => WatchFilter::default(),
+        };
+        self.watch = self.runtime.as_ref().map(|runtime| runtime.watch(filter));
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        self.watch.is_some()
+    }
+
+    /// The next thing to take in. Cancel safe.
+    pub(super) async fn next(&mut self) -> Event {
+        let Some(watch) = &mut self.watch else { return std::future::pending().await };
+        tokio::select! {
+            change = watch.next() => match change {
+                Some(change) => Event::Change(Box::new(change)),
+                None => std::future::pending().await,
+            },
+            Some(answer) = self.questions.join_next(), if !self.questions.is_empty() => match answer {
+                Ok(answer) => Event::Answer(Box::new(answer)),
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            },
+        }
+    }
+
+    /// Takes in what came.
+    pub(super) fn take(
+        &mut self,
+        event: Event,
+        session: &mut Session,
+        outputs: &mut Outputs,
+    ) -> Result<(), TraceError> {
+        match event {
+            Event::Change(change) => self.take_change(*change),
+            Event::Answer(answer) => self.take_answer(*answer, session, outputs)?,
+        }
+        Ok(())
+    }
+
+    fn take_change(&mut self, change: Change) {
+        match change {
+            Change::PodAppeared(pod) => {
+                if pod.is_ready && self.wants_pod(&pod.namespace, &pod.name) {
+                    self.live_pods.insert(pod.id.0);
+                    self.seen_pods.insert((pod.namespace, pod.name));
+                }
+            }
+            Change::PodEnded(pod) | Change::PodRemoved(pod) => {
+                self.live_pods.remove(&pod.id.0);
+            }
+            Change::Appeared(container) | Change::Started(container) => self.meet(container),
+            Change::Stopped(container) | Change::Removed(container) => {
+                if let Some(known) = self.known.get_mut(&container.id) {
+                    known.container = Some(container);
+                }
+            }
+            Change::RuntimeLost(error) => {
+                self.is_lost = true;
+                self.was_lost = true;
+                tracing::warn!(
+                    "lost the container runtime ({}): recording goes on, containers that start now get their names when it is back",
+                    with_sources(&error)
+                );
+            }
+            Change::RuntimeBack => {
+                self.is_lost = false;
+                tracing::info!("the container runtime is back");
+            }
+        }
+    }
+
+    /// A container that the runtime lists.
+    fn meet(&mut self, container: Container) {
+        let wanted = self.targets.iter().any(|target| target.wants(&container));
+        let runs = container.state == ContainerState::Running;
+        let known = self.known.entry(container.id.clone()).or_default();
+        let id = container.id.clone();
+        known.container = Some(container);
+        known.is_stranger = !wanted;
+        if wanted && runs && known.instance.is_none() {
+            self.ask(&id);
+        }
+    }
+
+    /// Whether a newborn cgroup may be a container that is wanted; asks if it is not known.
+    pub(super) fn consider(&mut self, birth: &Birth) -> bool {
+        if self.runtime.is_none() {
+            return false;
+        }
+        use std::os::unix::ffi::OsStrExt;
+        let path = birth.path.as_os_str().as_bytes();
+        let Some(name) = cgroup_name::parse_path(path).next().filter(|name| name.role == cgroup_name::Role::Container)
+        else {
+            return false;
+        };
+        let id = ContainerId(name.id.to_owned());
+        let known = self.known.entry(id.clone()).or_default();
+        // The outermost cgroup of that name is the container's own; the others are inside it.
+        if known.birth.as_ref().is_none_or(|kept| birth.path.as_os_str().len() < kept.path.as_os_str().len()) {
+            known.birth = Some(birth.clone());
+        }
+        if known.is_stranger {
+            return false;
+        }
+        let is_over = birth.since.elapsed() > NAMELESS_FOR && !self.is_lost;
+        if !is_over {
+            self.ask(&id);
+        }
+        !is_over
+    }
+
+    /// Asks the runtime about a container, unless that is under way or was just tried.
+    fn ask(&mut self, id: &ContainerId) {
+        let Some(runtime) = &self.runtime else { return };
+        let known = self.known.entry(id.clone()).or_default();
+        if known.is_asked || known.instance.is_some() || known.asked_at.is_some_and(|at| at.elapsed() < ASK_AGAIN) {
+            return;
+        }
+        known.is_asked = true;
+        known.asked_at = Some(Instant::now());
+        let (runtime, id, last) = (runtime.clone(), id.clone(), known.container.clone());
+        self.questions.spawn(async move {
+            let found = match runtime.container(&id).await {
+                // Gone already: what the last list said must do.
+                Ok(found) => Ok(found.or(last)),
+                Err(error) => Err(error),
+            };
+            let result = match found {
+                Ok(Some(container)) => {
+                    let details = runtime.details(&container).await;
+                    Ok(Some((container, details)))
+                }
+                Ok(None) => Ok(None),
+                Err(error) => Err(error),
+            };
+            Answer { id, result }
+        });
+    }
+
+    fn take_answer(&mut self, answer: Answer, session: &mut Session, outputs: &mut Outputs) -> Result<(), TraceError> {
+        let Answer { id, result } = answer;
+        let known = self.known.entry(id.clone()).or_default();
+        known.is_asked = false;
+        let (container, details) = match result {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                tracing::debug!("asked for container {id}: {}", with_sources(&error));
+                return Ok(());
+            }
+        };
+        if !self.targets.iter().any(|target| target.wants(&container)) {
+            known.is_stranger = true;
+            return Ok(());
+        }
+        known.container = Some(container.clone());
+        if known.instance.is_some() {
+            return Ok(());
+        }
+        let details = match details {
+            Ok(details) => Some(details),
+            Err(error @ (RuntimeError::Sandboxed { .. } | RuntimeError::NoOwnCgroup { .. })) => {
+                known.is_stranger = true;
+                if self.refused.insert(id) {
+                    tracing::error!("{}", with_sources(&error));
+                }
+                return Ok(());
+            }
+            // Not to be had now: ask again while it lives, else go without.
+            Err(error) if error.is_transient() => {
+                tracing::debug!("asked for the details of {id}: {}", with_sources(&error));
+                return Ok(());
+            }
+            Err(_) => None,
+        };
+        let identity = identity_of(&container, details.as_ref(), &self.manager);
+        let birth = known.birth.clone().or_else(|| find_birth(session, &id));
+        let instance = if let Some(birth) = birth.filter(|birth| session.unclaimed().iter().any(|b| b.slot == birth.slot && b.cgroup_id == birth.cgroup_id)) {
+            session.claim(&birth, identity)
+        } else {
+            let running: Option<(PathBuf, u64)> = details
+                .filter(|details| details.pid.is_some())
+                .and_then(|details| details.cgroup)
+                .and_then(|path| session.tree().id(&path).ok().flatten().map(|cgroup| (path, cgroup)));
+            let Some((path, cgroup_id)) = running else { return Ok(()) };
+            session.record_running(cgroup_id, path, identity)?
+        };
+        known.instance = Some(instance);
+        outputs.assign_container(&container, instance)?;
+        Ok(())
+    }
+
+    fn wants_pod(&self, namespace: &str, name: &str) -> bool {
+        self.targets.iter().any(|target| {
+            matches!(target, ContainerTarget::Pod { namespace: ns, name: n, .. } if ns == namespace && n == name)
+        })
+    }
+
+    /// Whether nothing more can come: each pod has been there and has ended, each container has been recorded.
+    pub(super) fn is_over(&self, session: &Session) -> bool {
+        let recorded = |target: &ContainerTarget| {
+            self.known.values().any(|known| {
+                known.instance.is_some() && known.container.as_ref().is_some_and(|container| target.wants(container))
+            })
+        };
+        let refused = |target: &ContainerTarget| {
+            self.refused.iter().any(|id| {
+                let container = self.known.get(id).and_then(|known| known.container.as_ref());
+                container.is_some_and(|container| target.wants(container))
+            })
+        };
+        let ended = |target: &ContainerTarget| match target {
+            ContainerTarget::Pod { namespace, name, .. } => {
+                self.seen_pods.contains(&(namespace.clone(), name.clone())) && self.live_pods.is_empty()
+            }
+            ContainerTarget::Container(_) => recorded(target) || refused(target),
+        };
+        self.targets.iter().all(ended)
+            && self.questions.is_empty()
+            && session.instances().all(|instance| instance.ended().is_some())
+    }
+
+    /// Says what an outage means for what was recorded.
+    pub(super) fn finish(&mut self, session: &mut Session) {
+        if !self.was_lost {
+            return;
+        }
+        let instances: Vec<_> = self.known.values().filter_map(|known| known.instance).collect();
+        for id in instances {
+            if let Some(identity) = session.identity_mut(id) {
+                let end = if self.is_lost { " and did not come back" } else { "" };
+                identity.notes.push(format!(
+                    "the container runtime was lost{end}: containers of this pod that started meanwhile may be missing"
+                ));
+            }
+        }
+    }
+}
+
+fn find_birth(session: &Session, id: &ContainerId) -> Option<Birth> {
+    use std::os::unix::ffi::OsStrExt;
+    session.unclaimed().into_iter().find(|birth| {
+        cgroup_name::parse_path(birth.path.as_os_str().as_bytes()).next().is_some_and(|name| name.id == id.0)
+    })
+}
+
+async fn check_exists(runtime: &Runtime, target: &ContainerTarget) -> Result<(), RuntimeError> {
+    match target {
+        ContainerTarget::Pod { namespace, name, container } => {
+            let pod = runtime.live_pod(namespace, name).await?;
+            if let Some(only) = container {
+                let found = runtime.pod_containers(&pod).await?;
+                if !found.iter().any(|container| container.name == *only) {
+                    return Err(RuntimeError::ContainerNotFound { key: format!("{namespace}/{name}/{only}") });
+                }
+                for container in found.iter().filter(|c| c.name == *only && c.state == ContainerState::Running) {
+                    runtime.details(container).await?;
+                }
+            }
+            Ok(())
+        }
+        ContainerTarget::Container(key) => {
+            let container = runtime.find_container(key).await?;
+            runtime.details(&container).await.map(drop)
+        }
+    }
+}
+
+fn identity_of(container: &Container, details: Option<&ContainerDetails>, manager: &str) -> Identity {
+    let pod = &container.pod;
+    let confinement = details.map_or(
+        Confinement {
+            no_new_privs: None,
+            privileged: None,
+            seccomp: SeccompInForce::Unknown { n_filters: None },
+            apparmor: AppArmorInForce::Unknown,
+        },
+        confinement_of,
+    );
+    let mut notes = Vec::new();
+    if confinement.privileged == Some(true) {
+        notes.push("the container is privileged: runtimes apply no seccomp profile to it".to_owned());
+    }
+    Identity {
+        // Labels of the pod are not asked for yet: the pod's own name is the workload's.
+        subject: Subject::of_container(&pod.namespace, &pod.name, &pod.labels, &container.name),
+        label: format!("{}/{}", pod.name, container.name),
+        container: Some(ContainerRun {
+            container_id: container.id.0.clone(),
+            sandbox_id: pod.id.0.clone(),
+            pod: pod.name.clone(),
+            attempt: container.attempt,
+            image: container.image.clone(),
+            image_id: container.image_id.clone(),
+        }),
+        runtime: details.map(|details| RecordedRuntime {
+            name: details.oci_runtime.name.clone().unwrap_or_else(|| "unknown".to_owned()),
+            version: details.oci_runtime.version.clone(),
+            handler: pod.handler.clone(),
+            manager: Some(manager.to_owned()),
+        }),
+        confinement,
+        init_pid: details.and_then(|details| details.pid),
+        notes,
+    }
+}
+
+fn confinement_of(details: &ContainerDetails) -> Confinement {
+    let process = details.pid.map(confinement::of_process).unwrap_or_default();
+    let n_filters = process.seccomp_filters;
+    let seccomp = match &details.seccomp {
+        // The configuration is the last word only where the process has none of its own yet.
+        Seccomp::None => match process.seccomp_mode {
+            Some(2) => SeccompInForce::Unknown { n_filters },
+            _ => SeccompInForce::None,
+        },
+        Seccomp::RuntimeDefault => SeccompInForce::RuntimeDefault { n_filters },
+        Seccomp::Localhost(path) => SeccompInForce::Localhost { path: Bytes::from(path.as_str()), n_filters },
+        Seccomp::Unknown | Seccomp::Other => match process.seccomp_mode {
+            Some(0) => SeccompInForce::None,
+            _ => SeccompInForce::Unknown { n_filters },
+        },
+    };
+    Confinement {
+        no_new_privs: details.no_new_privileges,
+        privileged: match details.privileged {
+            Privileged::Stated(is) | Privileged::Derived(is) => Some(is),
+            Privileged::Unknown => None,
+        },
+        seccomp,
+        apparmor: details.pid.map_or(AppArmorInForce::Unknown, confinement::apparmor_of),
+    }
+}
+
+/// An error with all its causes, on one line.
+pub(super) fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+

@@ -1,0 +1,139 @@
+//! Where each subject's recording goes, checkpoints, and the final files.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
+
+use khard_profile::{recording::{Ended, Recording}, seccomp::Generated};
+
+use super::{Options, TraceError, containers::with_sources};
+use crate::{
+    output::files::OutDir,
+    profiles::{self, ProfileChoices},
+    runtime::Container,
+    session::{InstanceId, Session, SessionError},
+};
+
+/// The recording's file name.
+const RECORDING_FILE: &str = "recording.json";
+/// What a killed khard leaves; removed once the recording is written.
+const CHECKPOINT_FILE: &str = "recording.checkpoint.json";
+
+/// What was written for one subject.
+#[derive(Debug)]
+pub struct Report {
+    /// Its folder.
+    pub dir: PathBuf,
+    /// What was recorded.
+    pub recording: Recording,
+    /// The profile, or in words why there is none.
+    pub profile: Result<Generated, String>,
+}
+
+/// One subject's folder: one or two components below the output folder.
+type Place = Vec<String>;
+
+/// All places of a session.
+pub(super) struct Outputs {
+    out: OutDir,
+    name: Option<String>,
+    choices: ProfileChoices,
+    instances: BTreeMap<Place, Vec<InstanceId>>,
+    /// Whose a place is: two different cgroups with one last component must not share it.
+    owners: BTreeMap<Place, PathBuf>,
+}
+
+impl Outputs {
+    /// Opens the folder and finds out now whether it can be written.
+    pub(super) fn open(options: &Options) -> Result<Self, TraceError> {
+        let out = OutDir::open(&options.out_dir)?;
+        out.check()?;
+        Ok(Self {
+            out,
+            name: options.name.clone(),
+            choices: options.choices.clone(),
+            instances: BTreeMap::new(),
+            owners: BTreeMap::new(),
+        })
+    }
+
+    pub(super) fn assign_command(&mut self, program: &OsStr, id: InstanceId) -> Result<(), TraceError> {
+        let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
+        self.assign(vec![self.name.clone().unwrap_or(name)], Path::new(program), id)
+    }
+
+    pub(super) fn assign_cgroup(&mut self, path: &Path, id: InstanceId) -> Result<(), TraceError> {
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        self.assign(vec![self.name.clone().unwrap_or(name)], path, id)
+    }
+
+    pub(super) fn assign_container(&mut self, container: &Container, id: InstanceId) -> Result<(), TraceError> {
+        let pod = self.name.clone().unwrap_or_else(|| container.pod.name.clone());
+        let owner = Path::new(&container.pod.namespace).join(&container.pod.name);
+        self.assign(vec![pod, container.name.clone()], &owner, id)
+    }
+
+    fn assign(&mut self, place: Place, owner: &Path, id: InstanceId) -> Result<(), TraceError> {
+        let first = self.owners.entry(place.clone()).or_insert_with(|| owner.to_owned());
+        if first != owner {
+            return Err(TraceError::SameFolder(self.out.path().join(place.join("/")).display().to_string()));
+        }
+        self.instances.entry(place).or_default().push(id);
+        Ok(())
+    }
+
+    fn dir(&self, place: &[String]) -> Result<OutDir, TraceError> {
+        let (first, rest) = place.split_first().ok_or(TraceError::Nothing("a subject has no name"))?;
+        let mut dir = self.out.subdir(first)?;
+        for component in rest {
+            dir = dir.subdir(component)?;
+        }
+        Ok(dir)
+    }
+
+    /// Writes what is known by now. A full disk or a lost folder is said and tried again: the recording goes on.
+    pub(super) fn checkpoint(&self, session: &Session) -> Result<(), TraceError> {
+        for (place, ids) in &self.instances {
+            let Some(recording) = session.recording(ids, Ended::Checkpoint)? else { continue };
+            let json = to_json(&recording)?;
+            let written = self.dir(place).and_then(|dir| Ok(dir.write(CHECKPOINT_FILE, &json)?));
+            if let Err(error) = written {
+                tracing::warn!("no checkpoint: {}", with_sources(&error));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes everything. Each subject is tried, whatever happens to the others; the first failure is returned.
+    pub(super) fn finish(&self, session: &Session) -> Result<Vec<Report>, TraceError> {
+        let mut reports = Vec::new();
+        let mut failed = None;
+        for (place, ids) in &self.instances {
+            let Some(recording) = session.recording(ids, Ended::Interrupted)? else { continue };
+            match self.write(place, recording) {
+                Ok(report) => reports.push(report),
+                Err(error) => drop(failed.get_or_insert(error)),
+            }
+        }
+        failed.map_or(Ok(reports), Err)
+    }
+
+    fn write(&self, place: &[String], recording: Recording) -> Result<Report, TraceError> {
+        let dir = self.dir(place)?;
+        dir.write(RECORDING_FILE, &to_json(&recording)?)?;
+        dir.remove(CHECKPOINT_FILE);
+        // A recording without a profile is worth keeping: a command may have failed before its first call.
+        let profile = match profiles::write(&recording, &self.choices, &dir) {
+            Ok(generated) => Ok(generated),
+            Err(profiles::ProfileError::Write(error)) => return Err(error.into()),
+            Err(error) => Err(with_sources(&error)),
+        };
+        Ok(Report { dir: dir.path().to_owned(), recording, profile })
+    }
+}
+
+fn to_json(recording: &Recording) -> Result<Vec<u8>, TraceError> {
+    recording.to_json().map_err(|error| SessionError::Assemble(Box::new(error)).into())
+}
