@@ -15,7 +15,9 @@ use std::{
 #[derive(Debug, thiserror::Error)]
 pub enum CgroupError {
     /// No v2 tree.
-    #[error("no cgroup v2 tree is mounted: `mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified` makes one beside the v1 hierarchies")]
+    #[error(
+        "no cgroup v2 tree is mounted: `mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified` makes one beside the v1 hierarchies"
+    )]
     NoTree,
     /// The list of mounts.
     #[error("cannot read /proc/self/mountinfo")]
@@ -196,9 +198,11 @@ impl Drop for OwnCgroup {
 }
 
 fn id_of_dir(dir: &Path) -> Result<u64, CgroupError> {
-    fs::metadata(dir)
-        .map(|meta| meta.ino())
-        .map_err(|source| CgroupError::Io { what: "look at", path: dir.to_owned(), source })
+    fs::metadata(dir).map(|meta| meta.ino()).map_err(|source| CgroupError::Io {
+        what: "look at",
+        path: dir.to_owned(),
+        source,
+    })
 }
 
 fn collect_processes(dir: &Path, depth: u32, found: &mut Vec<u32>) {
@@ -213,7 +217,7 @@ fn collect_processes(dir: &Path, depth: u32, found: &mut Vec<u32>) {
     }
 }
 
-/// Mount points of type cgroup2 whose root is the hierarchy's: proc_pid_mountinfo(5).
+/// Mount points of type cgroup2 whose root is the hierarchy's: `proc_pid_mountinfo(5)`.
 fn cgroup2_mounts(mountinfo: &[u8]) -> impl Iterator<Item = PathBuf> {
     mountinfo.split(|byte| *byte == b'\n').filter_map(|line| {
         let mut fields = line.split(|byte| *byte == b' ');
@@ -228,17 +232,11 @@ fn unescape_octal(field: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&byte, tail)) = rest.split_first() {
-        let code = tail.get(..3).filter(|_| byte == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
-        match code.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(code) => {
-                plain.push(code);
-                rest = &tail[3..];
-            }
-            None => {
-                plain.push(byte);
-                rest = tail;
-            }
-        }
+        let code =
+            tail.get(..3).filter(|_| byte == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
+        let code = code.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        plain.push(code.unwrap_or(byte));
+        rest = if code.is_some() { &tail[3..] } else { tail };
     }
     plain
 }

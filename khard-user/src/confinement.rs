@@ -17,7 +17,8 @@ pub struct ProcessConfinement {
 
 /// Reads a process; everything `None` if it is gone.
 pub fn of_process(pid: u32) -> ProcessConfinement {
-    fs::read(format!("/proc/{pid}/status")).map_or_else(|_| ProcessConfinement::default(), |text| parse(&text))
+    fs::read(format!("/proc/{pid}/status"))
+        .map_or_else(|_| ProcessConfinement::default(), |text| parse(&text))
 }
 
 fn parse(status: &[u8]) -> ProcessConfinement {
@@ -35,12 +36,13 @@ fn parse(status: &[u8]) -> ProcessConfinement {
     }
 }
 
-/// The AppArmor profile of a process.
-pub fn apparmor_of(pid: u32) -> AppArmorInForce {
+/// The AppArmor profile of a process; of none, whether there is AppArmor at all.
+pub fn apparmor_of(pid: Option<u32>) -> AppArmorInForce {
     let enabled = fs::read_to_string("/sys/module/apparmor/parameters/enabled");
     if !enabled.is_ok_and(|text| text.trim() == "Y") {
         return AppArmorInForce::Off;
     }
+    let Some(pid) = pid else { return AppArmorInForce::Unknown };
     fs::read(format!("/proc/{pid}/attr/apparmor/current"))
         .or_else(|_| fs::read(format!("/proc/{pid}/attr/current")))
         .map_or(AppArmorInForce::Unknown, |label| parse_label(&label))
@@ -69,7 +71,7 @@ pub fn mount_ns_of(pid: u32) -> Option<u64> {
 }
 
 /// The system calls that the threads of a process are in right now, for 64-bit programs: whoever waits in one
-/// since before khard came will never enter it again in its sight (proc_pid_syscall(5)).
+/// since before khard came will never enter it again in its sight (`proc_pid_syscall(5)`).
 pub fn calls_in_progress(pid: u32) -> Vec<u32> {
     if !is_64_bit(&Path::new("/proc").join(pid.to_string()).join("exe")) {
         return Vec::new();
@@ -88,7 +90,9 @@ fn is_64_bit(program: &Path) -> bool {
     use std::io::Read;
     let mut head = [0; 5];
     // EI_CLASS: elf(5).
-    fs::File::open(program).and_then(|mut file| file.read_exact(&mut head)).is_ok_and(|()| head == *b"\x7fELF\x02")
+    fs::File::open(program)
+        .and_then(|mut file| file.read_exact(&mut head))
+        .is_ok_and(|()| head == *b"\x7fELF\x02")
 }
 
 #[cfg(test)]
@@ -98,20 +102,21 @@ mod tests {
     #[test]
     fn status_gives_mode_and_number_of_filters() {
         let status = b"Name:\tSeccomp:\t1\nNoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t3\n";
-        let expected = ProcessConfinement {
-            no_new_privs: Some(true),
-            seccomp_mode: Some(2),
-            seccomp_filters: Some(3),
-        };
+        let expected =
+            ProcessConfinement { no_new_privs: Some(true), seccomp_mode: Some(2), seccomp_filters: Some(3) };
         assert_eq!(parse(status), expected);
         assert_eq!(parse(b"Name:\tx\n"), ProcessConfinement::default());
     }
 
     #[test]
     fn labels_with_spaces_and_parentheses_keep_their_name() {
-        let named = |name: &str, mode: &str| AppArmorInForce::Named { name: name.into(), mode: mode.to_owned() };
+        let named =
+            |name: &str, mode: &str| AppArmorInForce::Named { name: name.into(), mode: mode.to_owned() };
         assert_eq!(parse_label(b"unconfined\n"), AppArmorInForce::Unconfined);
-        assert_eq!(parse_label(b"cri-containerd.apparmor.d (enforce)\n"), named("cri-containerd.apparmor.d", "enforce"));
+        assert_eq!(
+            parse_label(b"cri-containerd.apparmor.d (enforce)\n"),
+            named("cri-containerd.apparmor.d", "enforce")
+        );
         assert_eq!(parse_label(b"a (b) (complain)"), named("a (b)", "complain"));
         assert_eq!(parse_label(b""), AppArmorInForce::Unknown);
     }

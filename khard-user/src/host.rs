@@ -34,7 +34,7 @@ pub fn describe() -> Host {
 }
 
 /// Which ABIs the kernel answers. ia32 is listed always: without it a 32-bit call does not even reach
-/// `sys_enter`, so that none can be observed (entry_64.S, do_int80_emulation()).
+/// `sys_enter`, so that none can be observed (`do_int80_emulation()`, arch/x86/entry/common.c).
 fn abis() -> BTreeSet<Abi> {
     let mut abis = BTreeSet::from([Abi::X86_64, Abi::Ia32]);
     if has_x32() {

@@ -1,9 +1,12 @@
 //! Everything impure of khard: kernel, container runtimes, terminal, files.
 pub mod bpf;
 pub mod cgroup;
+pub mod cli;
 pub mod command;
 pub mod confinement;
+pub mod doctor;
 pub mod host;
+pub mod input;
 pub mod output;
 pub mod profiles;
 pub mod runtime;

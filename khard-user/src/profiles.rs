@@ -2,7 +2,9 @@
 
 use khard_profile::{
     recording::{PhaseSet, Recording},
-    seccomp::{self, Floor, FloorChoice, FloorData, FloorDataError, FloorError, GenerateError, Generated, Policy},
+    seccomp::{
+        self, Floor, FloorChoice, FloorData, FloorDataError, FloorError, GenerateError, Generated, Policy,
+    },
 };
 
 use crate::output::files::{OutDir, WriteError};
@@ -49,7 +51,11 @@ pub const SECCOMP_FILE: &str = "seccomp.json";
 pub const SUMMARY_FILE: &str = "summary.md";
 
 /// Writes the profiles of a recording beside it.
-pub fn write(recording: &Recording, choices: &ProfileChoices, dir: &OutDir) -> Result<Generated, ProfileError> {
+pub fn write(
+    recording: &Recording,
+    choices: &ProfileChoices,
+    dir: &OutDir,
+) -> Result<Generated, ProfileError> {
     let generated = generate(recording, choices)?;
     dir.write(SECCOMP_FILE, &generated.profile.to_json()?)?;
     Ok(generated)

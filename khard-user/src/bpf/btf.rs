@@ -23,6 +23,7 @@ mod kind {
     pub(super) const VOLATILE: u32 = 9;
     pub(super) const CONST: u32 = 10;
     pub(super) const RESTRICT: u32 = 11;
+    pub(super) const FUNC: u32 = 12;
     pub(super) const FUNC_PROTO: u32 = 13;
     pub(super) const VAR: u32 = 14;
     pub(super) const DATASEC: u32 = 15;
@@ -134,6 +135,26 @@ impl Btf {
         Ok(Some(offset))
     }
 
+    /// The id of a kernel function's type, for programs that attach to it.
+    pub fn function_id(&self, name: &str) -> Option<u32> {
+        self.id_of(kind::FUNC, name)
+    }
+
+    /// The id of a typedef: `btf_trace_NAME` is what a BTF tracepoint program attaches to.
+    pub fn typedef_id(&self, name: &str) -> Option<u32> {
+        self.id_of(kind::TYPEDEF, name)
+    }
+
+    fn id_of(&self, kind: u32, name: &str) -> Option<u32> {
+        let is_it = |&at: &usize| {
+            self.kind_and_len(at).is_ok_and(|(found, _)| found == kind)
+                && self.name(at).is_ok_and(|found| found == name.as_bytes())
+        };
+        // Id 0 is void, which has no entry.
+        let index = self.positions.iter().skip(1).position(is_it)?;
+        u32::try_from(index + 1).ok()
+    }
+
     /// (byte offset, type id) of a direct member, also one of an anonymous struct or union inside.
     fn member(&self, id: u32, wanted: &[u8], depth: u32) -> Result<Option<(u32, u32)>, BtfError> {
         let at = self.position(self.skip_modifiers(id)?)?;
@@ -226,6 +247,15 @@ mod tests {
         assert_eq!(btf.member_offset("s", "d.c").unwrap(), Some(4));
         assert_eq!(btf.member_offset("s", "x").unwrap(), None);
         assert_eq!(btf.member_offset("t", "a").unwrap(), None);
+    }
+
+    #[test]
+    fn types_are_found_by_kind_and_name() {
+        let btf = Btf::parse(sample()).unwrap();
+        assert_eq!(btf.id_of(kind::STRUCT, "s"), Some(4));
+        assert_eq!(btf.id_of(kind::INT, "int"), Some(1));
+        assert_eq!(btf.function_id("s"), None);
+        assert_eq!(btf.typedef_id("none"), None);
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub type Misses = BTreeMap<&'static str, u64>;
 pub type Stats = [u64; khard_common::limits::STATS];
 
 /// Events for which the kernel skipped a program since it was loaded: `recursion_misses` in the descriptor's
-/// fdinfo (bpf_prog_show_fdinfo(), kernel/bpf/syscall.c, since 5.12).
+/// fdinfo (`bpf_prog_show_fdinfo()`, kernel/bpf/syscall.c, since 5.12).
 pub(super) fn recursion_misses(program: BorrowedFd<'_>) -> std::io::Result<u64> {
     let path = format!("/proc/self/fdinfo/{}", program.as_raw_fd());
     let text = fs::read_to_string(&path)?;

@@ -116,7 +116,7 @@ impl Bpf {
             FIELDS.iter().map(|f| btf.offset(f).map(|o| (f.name, o))).collect::<Result<Vec<_>, _>>()?;
         let mut loader = EbpfLoader::new();
         for (name, offset) in &offsets {
-            loader.override_global(*name, offset, true);
+            loader.override_global(name, offset, true);
         }
         let log_level = u8::try_from(tracing_level()).unwrap_or(0);
         loader.override_global(aya_log::LEVEL, &log_level, false);

@@ -34,7 +34,9 @@ impl WriteError {
         let hint = match errno {
             Errno::NOSPC | Errno::DQUOT => "the disk is full: make room, or choose another folder with -o",
             Errno::ACCESS | Errno::PERM | Errno::ROFS => "choose a folder that can be written with -o",
-            Errno::LOOP | Errno::NOTDIR => "a link or file stands where a folder must be: remove it, or choose another folder with -o",
+            Errno::LOOP | Errno::NOTDIR => {
+                "a link or file stands where a folder must be: remove it, or choose another folder with -o"
+            }
             _ => "choose another folder with -o",
         };
         Self { what, path: path.to_owned(), hint, source: errno.into() }
@@ -195,7 +197,8 @@ mod tests {
         let out = OutDir::open(dir.path()).unwrap();
         std::fs::create_dir(dir.path().join("summary.md")).unwrap();
         assert!(out.write("summary.md", b"new").is_err());
-        let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let left: Vec<_> =
+            std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["summary.md"]);
     }
 }

@@ -62,8 +62,6 @@ pub struct ContainerDetails {
     pub privileged: Privileged,
     /// Its seccomp filter.
     pub seccomp: Seccomp,
-    /// The seccomp mode of its first process as the kernel says: 0 none, 1 strict, 2 filter.
-    pub seccomp_mode: Option<u8>,
     /// The name of its `AppArmor` profile.
     pub apparmor_profile: Option<String>,
     /// The capabilities it may have at most (`CAP_…`); `None` is unknown.
@@ -141,7 +139,6 @@ fn read(
             .map(|spec| spec.pointer("/process/noNewPrivileges") == Some(&true.into())),
         privileged: info.privileged(),
         seccomp: info.seccomp(),
-        seccomp_mode: pid.and_then(|pid| proc.seccomp_mode(pid)),
         apparmor_profile: info
             .spec_text("/process/apparmorProfile")
             .filter(|p| !p.is_empty())

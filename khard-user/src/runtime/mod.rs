@@ -19,6 +19,7 @@ mod watch;
 pub use details::{ContainerDetails, Privileged, Seccomp};
 pub use error::{Candidate, RuntimeError, Tried, Unusable};
 pub use oci::OciRuntime;
+pub(crate) use oci::find_in;
 pub use sandbox::{Sandbox, SandboxKind};
 pub use watch::{Change, Watch, WatchFilter};
 

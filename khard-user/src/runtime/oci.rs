@@ -76,12 +76,13 @@ async fn version_line(binary: &Path) -> Option<String> {
     String::from_utf8_lossy(&output.stdout).lines().next().map(str::to_owned)
 }
 
-/// `runc version 1.1.5+ds1`, `crun version 1.8.1`, `youki 0.5.0` …
-pub(crate) fn parse_version_line(line: &str) -> Option<(String, String)> {
-    let mut words = line.split_whitespace().filter(|w| *w != "version");
+/// Name and version: the first word, and the first that starts with a digit.
+fn parse_version_line(line: &str) -> Option<(String, String)> {
+    let mut words = line.split_whitespace();
     let name = words.next()?;
-    let version = words.next().filter(|v| v.starts_with(|c: char| c.is_ascii_digit()))?;
-    Some((name.to_owned(), version.trim_end_matches(',').to_owned()))
+    let numbers = words.map(|word| word.strip_prefix('v').unwrap_or(word).trim_end_matches(','));
+    let version = numbers.into_iter().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
+    Some((name.to_owned(), version.to_owned()))
 }
 
 #[cfg(test)]
@@ -94,6 +95,9 @@ mod tests {
         assert_eq!(read("runc version 1.1.5+ds1").as_deref(), Some("runc=1.1.5+ds1"));
         assert_eq!(read("crun version 1.8.1").as_deref(), Some("crun=1.8.1"));
         assert_eq!(read("youki 0.5.0").as_deref(), Some("youki=0.5.0"));
+        let containerd = read("containerd github.com/containerd/containerd/v2 v2.1.3 c787fb98911740");
+        assert_eq!(containerd.as_deref(), Some("containerd=2.1.3"));
+        assert_eq!(read("Docker version 28.2.2, build e6534b4").as_deref(), Some("Docker=28.2.2"));
         for line in ["", "usage: thing", "version", "error: unknown flag"] {
             assert_eq!(read(line), None, "{line}");
         }

@@ -31,11 +31,6 @@ impl Proc {
         Ok(unified_path(&self.read(pid, "cgroup")?).map(|path| OsString::from_vec(path.to_vec()).into()))
     }
 
-    /// The seccomp mode: 0 none, 1 strict, 2 filter (proc(5), `Seccomp`).
-    pub(super) fn seccomp_mode(&self, pid: u32) -> Option<u8> {
-        status_field(&self.read(pid, "status").ok()?, "Seccomp")?.parse().ok()
-    }
-
     /// The file that the process runs.
     pub(super) fn exe(&self, pid: u32) -> Option<PathBuf> {
         fs::read_link(self.0.join(pid.to_string()).join("exe")).ok()

@@ -1,11 +1,7 @@
 //! One recorded instance: a container's attempt, a command, a stretch of a cgroup's life. Owns how it becomes a
 //! run of a Recording, its coverage included.
 
-use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-    time::Instant,
-};
+use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 
 use khard_common::stats;
 use khard_profile::{
@@ -175,11 +171,17 @@ impl Instance {
         if self.identity.confinement.seccomp != SeccompInForce::None {
             add("recorded under a seccomp filter: calls that it refused are not in the recording".to_owned());
         }
-        if matches!(self.start, Start::FirstInstruction { .. }) && !self.seen.has_workload && self.ended.is_some() {
+        if matches!(self.start, Start::FirstInstruction { .. })
+            && !self.seen.has_workload
+            && self.ended.is_some()
+        {
             add("the workload was not seen to begin: every call was the runtime's".to_owned());
         }
         if self.seen.records_failed > 0 {
-            add(format!("{} records found no room at first: some witnesses may be later than the first call", self.seen.records_failed));
+            add(format!(
+                "{} records found no room at first: some witnesses may be later than the first call",
+                self.seen.records_failed
+            ));
         }
         let unknown: Vec<_> = self.seen.unknown().map(|(abi, nr)| format!("{nr} ({abi})")).collect();
         if self.seen.unknown_calls > 0 {
@@ -198,7 +200,10 @@ impl Instance {
         for program in PROGRAMS.iter().filter(|program| matches!(program.role, Role::Births | Role::Phases)) {
             let n_skipped = misses.get(program.name).copied().unwrap_or(0);
             if n_skipped > 0 {
-                add(format!("the kernel skipped {} {n_skipped} times, on the whole node: {}", program.name, program.without_it));
+                add(format!(
+                    "the kernel skipped {} {n_skipped} times, on the whole node: {}",
+                    program.name, program.without_it
+                ));
             }
         }
         notes

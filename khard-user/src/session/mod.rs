@@ -24,11 +24,11 @@ use khard_common::{
 use khard_profile::recording::{Ended, Host, Recording, Run};
 use tokio::io::{Interest, unix::AsyncFd};
 
+use self::seen::{Seen, Sightings};
 pub use self::{
-    instance::{Instance, InstanceId, Identity, Start},
+    instance::{Identity, Instance, InstanceId, Start},
     message::Message,
 };
-use self::seen::{Seen, Sightings};
 use crate::{
     bpf::{AttachPlan, Bpf, LoadError, Misses, PROGRAMS, Role, SlotNumber, rise},
     cgroup::{CgroupError, CgroupTree},
@@ -143,17 +143,39 @@ impl Session {
     }
 
     /// Records a cgroup of khard's own in which a command is about to be started.
-    pub fn record_command(&mut self, cgroup_id: u64, path: PathBuf, identity: Identity) -> Result<InstanceId, SessionError> {
+    pub fn record_command(
+        &mut self,
+        cgroup_id: u64,
+        path: PathBuf,
+        identity: Identity,
+    ) -> Result<InstanceId, SessionError> {
         let slot = self.bpf.register(cgroup_id, BORDER_IS_FIRST_EXEC, 0)?;
-        Ok(self.add_instance(slot, cgroup_id, path, identity, Start::FirstInstruction { born_ns: host::boot_time_ns() }))
+        Ok(self.add_instance(
+            slot,
+            cgroup_id,
+            path,
+            identity,
+            Start::FirstInstruction { born_ns: host::boot_time_ns() },
+        ))
     }
 
     /// Records a cgroup whose workload runs already.
-    pub fn record_running(&mut self, cgroup_id: u64, path: PathBuf, identity: Identity) -> Result<InstanceId, SessionError> {
+    pub fn record_running(
+        &mut self,
+        cgroup_id: u64,
+        path: PathBuf,
+        identity: Identity,
+    ) -> Result<InstanceId, SessionError> {
         let processes = self.tree.processes(&path);
         let mount_ns = processes.first().and_then(|pid| confinement::mount_ns_of(*pid)).unwrap_or(0);
         let slot = self.bpf.register_running(cgroup_id, mount_ns)?;
-        let id = self.add_instance(slot, cgroup_id, path, identity, Start::Late { attached_ns: host::boot_time_ns() });
+        let id = self.add_instance(
+            slot,
+            cgroup_id,
+            path,
+            identity,
+            Start::Late { attached_ns: host::boot_time_ns() },
+        );
         if let Some(instance) = self.instances.get_mut(&id) {
             let calls = processes.into_iter().flat_map(confinement::calls_in_progress);
             instance.seen.add_calls_in_progress(calls);
@@ -169,7 +191,9 @@ impl Session {
 
     /// Gives a newborn cgroup to an instance that has one already: a cgroup inside its own.
     pub fn claim_for(&mut self, birth: &Birth, id: InstanceId) {
-        if let (Some(tenant), Some(instance)) = (self.tenants.get_mut(&birth.slot), self.instances.get_mut(&id)) {
+        if let (Some(tenant), Some(instance)) =
+            (self.tenants.get_mut(&birth.slot), self.instances.get_mut(&id))
+        {
             tenant.owner = Some(id);
             instance.slots.push(birth.slot);
         }
@@ -191,7 +215,8 @@ impl Session {
 
     /// The instance that records this cgroup or one around it.
     pub fn instance_around(&self, path: &std::path::Path) -> Option<InstanceId> {
-        let around = |instance: &&Instance| instance.ended.is_none() && path.starts_with(&instance.cgroup_path);
+        let around =
+            |instance: &&Instance| instance.ended.is_none() && path.starts_with(&instance.cgroup_path);
         self.instances.values().filter(around).max_by_key(|i| i.cgroup_path.as_os_str().len()).map(|i| i.id)
     }
 
@@ -238,7 +263,10 @@ impl Session {
                     }
                 }
                 Some(Record::UnknownSyscall(call)) => ingest_unknown(&mut self.tenants, call),
-                None => tracing::error!("the kernel programs sent a record of {} bytes that khard does not know", sample.len()),
+                None => tracing::error!(
+                    "the kernel programs sent a record of {} bytes that khard does not know",
+                    sample.len()
+                ),
             }
         }
         self.find_unsent_births()
@@ -256,13 +284,15 @@ impl Session {
         self.unsent_births = unsent;
         for slot in SlotNumber::all() {
             let cgroup_id = self.bpf.slots().subject_id(slot);
-            if cgroup_id == 0 || self.tenants.contains_key(&slot) || self.bpf.slot_of(cgroup_id) != Some(slot) {
+            if cgroup_id == 0 || self.tenants.contains_key(&slot) || self.bpf.slot_of(cgroup_id) != Some(slot)
+            {
                 continue;
             }
             let path = self.tree.path_of_id(cgroup_id).unwrap_or_default();
             let born_ns = host::boot_time_ns();
             let birth = Birth { slot, cgroup_id, path, born_ns, since: Instant::now() };
-            self.tenants.insert(slot, Tenant { owner: None, birth: Some(birth), sightings: Sightings::default() });
+            self.tenants
+                .insert(slot, Tenant { owner: None, birth: Some(birth), sightings: Sightings::default() });
         }
         Ok(())
     }
@@ -400,13 +430,26 @@ fn ingest_birth(tenants: &mut BTreeMap<SlotNumber, Tenant>, tree: &CgroupTree, r
     } else {
         tree.path_of_id(record.cgroup_id).unwrap_or_default()
     };
-    let birth = Birth { slot, cgroup_id: record.cgroup_id, path, born_ns: record.header.time_ns, since: Instant::now() };
-    let tenant = tenants.entry(slot).or_insert_with(|| Tenant { owner: None, birth: None, sightings: Sightings::default() });
+    let birth = Birth {
+        slot,
+        cgroup_id: record.cgroup_id,
+        path,
+        born_ns: record.header.time_ns,
+        since: Instant::now(),
+    };
+    let tenant = tenants.entry(slot).or_insert_with(|| Tenant {
+        owner: None,
+        birth: None,
+        sightings: Sightings::default(),
+    });
     tenant.birth = Some(birth);
 }
 
 /// The instance, if it has a name already, and whether this is news.
-fn ingest_call(tenants: &mut BTreeMap<SlotNumber, Tenant>, call: &SyscallRecord) -> (Option<InstanceId>, bool) {
+fn ingest_call(
+    tenants: &mut BTreeMap<SlotNumber, Tenant>,
+    call: &SyscallRecord,
+) -> (Option<InstanceId>, bool) {
     let Some(tenant) = SlotNumber::new(call.header.slot).and_then(|slot| tenants.get_mut(&slot)) else {
         return (None, false);
     };

@@ -142,7 +142,12 @@ impl Seen {
             let key = SyscallKey { abi: abi_of_table(abi as u32), nr };
             for seen_in in phases.iter() {
                 let witness = self.witnesses.get(&(at as usize, 1 << Phase::bit(seen_in)));
-                recording.observe_syscall(run, key, seen_in, witness.map(|record| witness_of(record, run)))?;
+                recording.observe_syscall(
+                    run,
+                    key,
+                    seen_in,
+                    witness.map(|record| witness_of(record, run)),
+                )?;
             }
         }
         Ok(())

@@ -3,15 +3,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    os::unix::ffi::OsStrExt,
     path::PathBuf,
     time::{Duration, Instant},
 };
 
 use khard_profile::{
     Bytes,
-    recording::{
-        AppArmorInForce, Confinement, ContainerRun, Ended, Runtime as RecordedRuntime, SeccompInForce, Subject,
-    },
+    recording::{Confinement, ContainerRun, Runtime as RecordedRuntime, SeccompInForce, Subject},
 };
 use tokio::task::JoinSet;
 
@@ -19,8 +18,8 @@ use super::{TraceError, outputs::Outputs};
 use crate::{
     confinement,
     runtime::{
-        Change, Container, ContainerDetails, ContainerId, ContainerState, Privileged, Runtime, RuntimeError, Seccomp,
-        Watch, WatchFilter, cgroup_name,
+        Change, Container, ContainerDetails, ContainerId, ContainerState, Privileged, Runtime, RuntimeError,
+        Seccomp, Watch, WatchFilter, cgroup_name,
     },
     session::{Birth, Identity, InstanceId, Session},
 };
@@ -70,8 +69,12 @@ pub(super) enum Event {
 /// The answer to "who is this?".
 pub(super) struct Answer {
     id: ContainerId,
-    result: Result<Option<(Container, Result<ContainerDetails, RuntimeError>)>, RuntimeError>,
+    /// `None`: the runtime does not know it.
+    result: Result<Option<Found>, RuntimeError>,
 }
+
+/// A container, and its details as far as they can be had.
+type Found = (Container, Result<ContainerDetails, RuntimeError>);
 
 /// What is known of one container id.
 #[derive(Default)]
@@ -84,6 +87,8 @@ struct Known {
     asked_at: Option<Instant>,
     /// Nobody wants it.
     is_stranger: bool,
+    /// It was recorded before it had a process to look at: what confines it is to be looked at again.
+    is_unfinished: bool,
 }
 
 /// The container targets of a recording.
@@ -220,7 +225,7 @@ impl Containers {
         let id = container.id.clone();
         known.container = Some(container);
         known.is_stranger = !wanted;
-        if wanted && runs && known.instance.is_none() {
+        if wanted && runs && (known.instance.is_none() || known.is_unfinished) {
             self.ask(&id);
         }
     }
@@ -230,16 +235,17 @@ impl Containers {
         if self.runtime.is_none() {
             return false;
         }
-        use std::os::unix::ffi::OsStrExt;
         let path = birth.path.as_os_str().as_bytes();
-        let Some(name) = cgroup_name::parse_path(path).next().filter(|name| name.role == cgroup_name::Role::Container)
+        let Some(name) =
+            cgroup_name::parse_path(path).next().filter(|name| name.role == cgroup_name::Role::Container)
         else {
             return false;
         };
         let id = ContainerId(name.id.to_owned());
         let known = self.known.entry(id.clone()).or_default();
         // The outermost cgroup of that name is the container's own; the others are inside it.
-        if known.birth.as_ref().is_none_or(|kept| birth.path.as_os_str().len() < kept.path.as_os_str().len()) {
+        if known.birth.as_ref().is_none_or(|kept| birth.path.as_os_str().len() < kept.path.as_os_str().len())
+        {
             known.birth = Some(birth.clone());
         }
         if known.is_stranger {
@@ -256,7 +262,8 @@ impl Containers {
     fn ask(&mut self, id: &ContainerId) {
         let Some(runtime) = &self.runtime else { return };
         let known = self.known.entry(id.clone()).or_default();
-        if known.is_asked || known.instance.is_some() || known.asked_at.is_some_and(|at| at.elapsed() < ASK_AGAIN) {
+        let is_settled = known.instance.is_some() && !known.is_unfinished;
+        if known.is_asked || is_settled || known.asked_at.is_some_and(|at| at.elapsed() < ASK_AGAIN) {
             return;
         }
         known.is_asked = true;
@@ -280,7 +287,12 @@ impl Containers {
         });
     }
 
-    fn take_answer(&mut self, answer: Answer, session: &mut Session, outputs: &mut Outputs) -> Result<(), TraceError> {
+    fn take_answer(
+        &mut self,
+        answer: Answer,
+        session: &mut Session,
+        outputs: &mut Outputs,
+    ) -> Result<(), TraceError> {
         let Answer { id, result } = answer;
         let known = self.known.entry(id.clone()).or_default();
         known.is_asked = false;
@@ -297,9 +309,6 @@ impl Containers {
             return Ok(());
         }
         known.container = Some(container.clone());
-        if known.instance.is_some() {
-            return Ok(());
-        }
         let details = match details {
             Ok(details) => Some(details),
             Err(error @ (RuntimeError::Sandboxed { .. } | RuntimeError::NoOwnCgroup { .. })) => {
@@ -317,8 +326,17 @@ impl Containers {
             Err(_) => None,
         };
         let identity = identity_of(&container, details.as_ref(), &self.manager);
+        known.is_unfinished = details.as_ref().is_none_or(|details| details.pid.is_none());
+        if let Some(instance) = known.instance {
+            if let Some(kept) = session.identity_mut(instance) {
+                *kept = identity;
+            }
+            return Ok(());
+        }
         let birth = known.birth.clone().or_else(|| find_birth(session, &id));
-        let instance = if let Some(birth) = birth.filter(|birth| session.unclaimed().iter().any(|b| b.slot == birth.slot && b.cgroup_id == birth.cgroup_id)) {
+        let instance = if let Some(birth) = birth.filter(|birth| {
+            session.unclaimed().iter().any(|b| b.slot == birth.slot && b.cgroup_id == birth.cgroup_id)
+        }) {
             session.claim(&birth, identity)
         } else {
             let running: Option<(PathBuf, u64)> = details
@@ -343,7 +361,8 @@ impl Containers {
     pub(super) fn is_over(&self, session: &Session) -> bool {
         let recorded = |target: &ContainerTarget| {
             self.known.values().any(|known| {
-                known.instance.is_some() && known.container.as_ref().is_some_and(|container| target.wants(container))
+                known.instance.is_some()
+                    && known.container.as_ref().is_some_and(|container| target.wants(container))
             })
         };
         let refused = |target: &ContainerTarget| {
@@ -381,7 +400,6 @@ impl Containers {
 }
 
 fn find_birth(session: &Session, id: &ContainerId) -> Option<Birth> {
-    use std::os::unix::ffi::OsStrExt;
     session.unclaimed().into_iter().find(|birth| {
         cgroup_name::parse_path(birth.path.as_os_str().as_bytes()).next().is_some_and(|name| name.id == id.0)
     })
@@ -394,9 +412,13 @@ async fn check_exists(runtime: &Runtime, target: &ContainerTarget) -> Result<(),
             if let Some(only) = container {
                 let found = runtime.pod_containers(&pod).await?;
                 if !found.iter().any(|container| container.name == *only) {
-                    return Err(RuntimeError::ContainerNotFound { key: format!("{namespace}/{name}/{only}") });
+                    return Err(RuntimeError::ContainerNotFound {
+                        key: format!("{namespace}/{name}/{only}"),
+                    });
                 }
-                for container in found.iter().filter(|c| c.name == *only && c.state == ContainerState::Running) {
+                for container in
+                    found.iter().filter(|c| c.name == *only && c.state == ContainerState::Running)
+                {
                     runtime.details(container).await?;
                 }
             }
@@ -416,7 +438,7 @@ fn identity_of(container: &Container, details: Option<&ContainerDetails>, manage
             no_new_privs: None,
             privileged: None,
             seccomp: SeccompInForce::Unknown { n_filters: None },
-            apparmor: AppArmorInForce::Unknown,
+            apparmor: confinement::apparmor_of(None),
         },
         confinement_of,
     );
@@ -425,7 +447,6 @@ fn identity_of(container: &Container, details: Option<&ContainerDetails>, manage
         notes.push("the container is privileged: runtimes apply no seccomp profile to it".to_owned());
     }
     Identity {
-        // Labels of the pod are not asked for yet: the pod's own name is the workload's.
         subject: Subject::of_container(&pod.namespace, &pod.name, &pod.labels, &container.name),
         label: format!("{}/{}", pod.name, container.name),
         container: Some(ContainerRun {
@@ -471,7 +492,7 @@ fn confinement_of(details: &ContainerDetails) -> Confinement {
             Privileged::Unknown => None,
         },
         seccomp,
-        apparmor: details.pid.map_or(AppArmorInForce::Unknown, confinement::apparmor_of),
+        apparmor: confinement::apparmor_of(details.pid),
     }
 }
 
@@ -485,4 +506,3 @@ pub(super) fn with_sources(error: &dyn std::error::Error) -> String {
     }
     text
 }
-

@@ -23,11 +23,20 @@ impl LiveLine {
         Self { is_on: wanted && stderr().is_terminal(), began: Instant::now(), drawn: None, last_new: None }
     }
 
+    /// None, as long as it is not known who owns the terminal.
+    pub(super) fn off() -> Self {
+        Self::new(false)
+    }
+
     /// Takes note of what happened, and says at `-v` what a reader may want to follow.
     pub(super) fn take(&mut self, message: &Message, session: &Session) {
         match message {
             Message::SubjectAdded { name, from_first_instruction, .. } => {
-                let since = if *from_first_instruction { "from its first instruction" } else { "from now on: it ran before" };
+                let since = if *from_first_instruction {
+                    "from its first instruction"
+                } else {
+                    "from now on: it ran before"
+                };
                 self.note(&format!("recording {} {since}", escape::terminal(name.as_bytes())));
             }
             Message::FirstSighting { subject, abi, nr, phase, comm, .. } => {
@@ -59,7 +68,7 @@ impl LiveLine {
         let elapsed = self.began.elapsed().as_secs();
         let alive = session.instances().filter(|instance| instance.ended().is_none()).count();
         let calls = session.instances().map(crate::session::Instance::n_calls).max().unwrap_or(0);
-        let last = self.last_new.as_ref().map_or_else(
+        let newest = self.last_new.as_ref().map_or_else(
             || "nothing yet".to_owned(),
             |(at, call)| format!("{call} {} s ago", at.elapsed().as_secs()),
         );
@@ -68,12 +77,13 @@ impl LiveLine {
             n => format!("LOST up to {n}"),
         };
         let line = format!(
-            "{:02}:{:02}:{:02}  {alive} recorded  {calls} calls  last new: {last}  {lost}",
+            "{:02}:{:02}:{:02}  {alive} recorded  {calls} calls  last new: {newest}  {lost}",
             elapsed / 3600,
             elapsed / 60 % 60,
             elapsed % 60
         );
-        let width = rustix::termios::tcgetwinsize(stderr()).map_or(80, |size| usize::from(size.ws_col.max(20)));
+        let width =
+            rustix::termios::tcgetwinsize(stderr()).map_or(80, |size| usize::from(size.ws_col.max(20)));
         let line: String = line.chars().take(width - 1).collect();
         let _ = write!(stderr(), "\r{line}\x1b[K").and_then(|()| stderr().flush());
     }

@@ -18,14 +18,15 @@ use std::{
 
 use khard_profile::{
     Bytes,
-    recording::{AppArmorInForce, Confinement, Ended, SeccompInForce, Subject},
+    recording::{Confinement, Ended, SeccompInForce, Subject},
 };
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
+pub(crate) use self::outputs::{CHECKPOINT_FILE, RECORDING_FILE};
+pub use self::{containers::ContainerTarget, outputs::Report};
 use self::{
     containers::Containers, live::LiveLine, outputs::Outputs, signals::Signals, waiting::WaitingCgroups,
 };
-pub use self::{containers::ContainerTarget, outputs::Report};
 use crate::{
     bpf::{AttachPlan, KernelVersion},
     cgroup::{CgroupError, CgroupTree, OwnCgroup},
@@ -101,7 +102,9 @@ pub enum TraceError {
     #[error("abandoned: nothing was written but the last checkpoint")]
     Abandoned,
     /// A folder for two subjects.
-    #[error("two targets would be written to the same folder {0}: record them one after the other, or with different -o")]
+    #[error(
+        "two targets would be written to the same folder {0}: record them one after the other, or with different -o"
+    )]
     SameFolder(String),
     /// Nothing came.
     #[error("nothing was recorded: {0}")]
@@ -127,137 +130,182 @@ const CHECKPOINT: Duration = Duration::from_secs(5);
 /// When a target cannot be recorded, or nothing can be written. Subjects that were only attached to go on.
 pub async fn run(options: Options) -> Result<Finished, TraceError> {
     // Signals first: from here on a Ctrl-C ends in order.
-    let mut signals = Signals::install().map_err(|source| TraceError::Io { what: "handle signals", source })?;
-    let mut outputs = Outputs::open(&options)?;
-    let tree = CgroupTree::find()?;
-    let cgroups = options.cgroups.iter().map(|path| tree.normalize(path)).collect::<Result<Vec<_>, _>>()?;
-    for path in &cgroups {
-        if !options.wait {
-            tree.existing_id(path)?;
-        }
-    }
-    let mut containers = Containers::connect(&options.containers, options.runtime_endpoint.as_deref(), options.wait).await?;
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let kernel = KernelVersion::parse(&release).ok_or(TraceError::KernelVersion(release))?;
-    let mut session = Session::start(&AttachPlan::for_kernel(kernel), tree)?;
-
-    let mut waiting = WaitingCgroups::default();
-    if !options.containers.is_empty() || (options.wait && !cgroups.is_empty()) {
-        session.watch_births()?;
-    }
-    for path in cgroups {
-        match session.tree().id(&path)? {
-            Some(id) => {
-                let identity = cgroup_identity(session.tree(), &path);
-                let instance = session.record_running(id, path.clone(), identity)?;
-                outputs.assign_cgroup(&path, instance)?;
-            }
-            None => waiting.add(path),
-        }
-    }
-    containers.start();
-    let mut command = match &options.command {
-        Some(argv) => Some(Recorded::start(argv, options.user.as_ref(), &mut session, &mut outputs)?),
-        None => None,
-    };
-
-    let owns_terminal = command.as_ref().is_some_and(|command| command.started.owns_terminal());
-    let mut live = LiveLine::new(options.live && !owns_terminal);
-    let deadline = options.duration.map(|duration| tokio::time::Instant::now() + duration);
-    let mut tick = interval(TICK);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut next_checkpoint = Instant::now() + CHECKPOINT;
-    let mut command_status = None;
-    let mut n_signals = 0;
-
-    let why = loop {
-        let mut is_tick = false;
-        tokio::select! {
-            ready = session.readable() => ready.map_err(|source| TraceError::Io { what: "wait for records", source })?,
-            _ = tick.tick() => is_tick = true,
-            signal = signals.next() => {
-                n_signals += 1;
-                match command.as_ref().filter(|_| command_status.is_none()) {
-                    _ if n_signals > 1 => return Err(TraceError::Abandoned),
-                    // The command is ours: it is asked to end, and the recording ends with it.
-                    Some(command) => command.started.signal(signal),
-                    None => break Ended::Interrupted,
-                }
-            }
-            status = wait_for(&mut command), if command.is_some() && command_status.is_none() => {
-                command_status = Some(status.map_err(|source| TraceError::Io { what: "wait for the command", source })?);
-            }
-            event = containers.next(), if containers.is_active() => {
-                session.drain()?;
-                containers.take(event, &mut session, &mut outputs)?;
-            }
-            () = sleep_until(deadline.unwrap_or_else(tokio::time::Instant::now)), if deadline.is_some() => break Ended::Duration,
-        }
-        session.drain()?;
-        attribute(&mut session, &mut containers, &mut waiting, &mut outputs)?;
-        while let Some(message) = session.next_message() {
-            live.take(&message, &session);
-        }
-        if !is_tick {
-            continue;
-        }
-        for id in session.emptied() {
-            session.drain()?;
-            session.end(id, Ended::SubjectEnded)?;
-        }
-        session.recycle()?;
-        session.refresh();
-        live.draw(&session);
-        let is_over = containers.is_over(&session)
-            && waiting.is_empty()
-            && (command.is_none() || command_status.is_some())
-            && session.instances().all(|instance| instance.ended().is_some());
-        if is_over {
-            break Ended::SubjectEnded;
-        }
-        if Instant::now() >= next_checkpoint {
-            outputs.checkpoint(&session)?;
-            next_checkpoint = Instant::now() + CHECKPOINT;
-        }
-    };
-
-    live.clear();
-    containers.finish(&mut session);
-    session.drain()?;
-    let living: Vec<InstanceId> =
-        session.instances().filter(|instance| instance.ended().is_none()).map(|instance| instance.id).collect();
-    for id in living {
-        session.end(id, why)?;
-    }
-    let reports = outputs.finish(&session)?;
-    if reports.is_empty() {
-        return Err(TraceError::Nothing(match why {
-            Ended::Duration => "no target started in the given time",
-            _ => "no target had started",
-        }));
-    }
-    Ok(Finished { reports, command_status })
+    let signals = Signals::install().map_err(|source| TraceError::Io { what: "handle signals", source })?;
+    let mut trace = Trace::begin(&options).await?;
+    let why = trace.record(signals, options.duration).await?;
+    trace.finish(why)
 }
 
-/// Gives newborn cgroups to who waits for them.
-fn attribute(
-    session: &mut Session,
-    containers: &mut Containers,
-    waiting: &mut WaitingCgroups,
-    outputs: &mut Outputs,
-) -> Result<(), TraceError> {
-    for birth in session.unclaimed() {
-        if let Some(around) = session.instance_around(&birth.path) {
-            session.claim_for(&birth, around);
-        } else if let Some(path) = waiting.claim(&birth) {
-            let identity = cgroup_identity(session.tree(), &path);
-            let instance = session.claim(&birth, identity);
-            outputs.assign_cgroup(&path, instance)?;
-        } else if !containers.consider(&birth) && !waiting.is_around(&birth) {
-            session.disown(birth.slot)?;
+/// A recording under way.
+struct Trace {
+    session: Session,
+    containers: Containers,
+    waiting: WaitingCgroups,
+    outputs: Outputs,
+    command: Option<Recorded>,
+    command_status: Option<ExitStatus>,
+    live: LiveLine,
+    next_checkpoint: Instant,
+}
+
+impl Trace {
+    /// Checks everything that can be checked, and starts recording.
+    async fn begin(options: &Options) -> Result<Self, TraceError> {
+        let outputs = Outputs::open(options)?;
+        let tree = CgroupTree::find()?;
+        let cgroups =
+            options.cgroups.iter().map(|path| tree.normalize(path)).collect::<Result<Vec<_>, _>>()?;
+        for path in cgroups.iter().filter(|_| !options.wait) {
+            tree.existing_id(path)?;
+        }
+        let endpoint = options.runtime_endpoint.as_deref();
+        let containers = Containers::connect(&options.containers, endpoint, options.wait).await?;
+        let release = rustix::system::uname().release().to_string_lossy().into_owned();
+        let kernel = KernelVersion::parse(&release).ok_or(TraceError::KernelVersion(release))?;
+        let session = Session::start(&AttachPlan::for_kernel(kernel), tree)?;
+
+        let mut trace = Self {
+            session,
+            containers,
+            waiting: WaitingCgroups::default(),
+            outputs,
+            command: None,
+            command_status: None,
+            live: LiveLine::off(),
+            next_checkpoint: Instant::now() + CHECKPOINT,
+        };
+        if !options.containers.is_empty() || (options.wait && !cgroups.is_empty()) {
+            trace.session.watch_births()?;
+        }
+        for path in cgroups {
+            trace.record_cgroup(path)?;
+        }
+        trace.containers.start();
+        if let Some(argv) = &options.command {
+            trace.command =
+                Some(Recorded::start(argv, options.user.as_ref(), &mut trace.session, &mut trace.outputs)?);
+        }
+        let owns_terminal = trace.command.as_ref().is_some_and(|command| command.started.owns_terminal());
+        trace.live = LiveLine::new(options.live && !owns_terminal);
+        Ok(trace)
+    }
+
+    fn record_cgroup(&mut self, path: PathBuf) -> Result<(), TraceError> {
+        if let Some(id) = self.session.tree().id(&path)? {
+            let identity = cgroup_identity(self.session.tree(), &path);
+            let instance = self.session.record_running(id, path.clone(), identity)?;
+            self.outputs.assign_cgroup(&path, instance)
+        } else {
+            self.waiting.add(path);
+            Ok(())
         }
     }
-    Ok(())
+
+    /// The loop. Returns why it ended.
+    async fn record(
+        &mut self,
+        mut signals: Signals,
+        duration: Option<Duration>,
+    ) -> Result<Ended, TraceError> {
+        let deadline = duration.map(|duration| tokio::time::Instant::now() + duration);
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut n_signals = 0;
+        loop {
+            let command_runs = self.command.is_some() && self.command_status.is_none();
+            let mut is_tick = false;
+            tokio::select! {
+                ready = self.session.readable() => {
+                    ready.map_err(|source| TraceError::Io { what: "wait for records", source })?;
+                }
+                _ = tick.tick() => is_tick = true,
+                signal = signals.next() => {
+                    n_signals += 1;
+                    match self.command.as_ref().filter(|_| command_runs) {
+                        _ if n_signals > 1 => return Err(TraceError::Abandoned),
+                        // The command is ours: it is asked to end, and the recording ends with it.
+                        Some(command) => command.started.signal(signal),
+                        None => return Ok(Ended::Interrupted),
+                    }
+                }
+                status = wait_for(&mut self.command), if command_runs => {
+                    let failed = |source| TraceError::Io { what: "wait for the command", source };
+                    self.command_status = Some(status.map_err(failed)?);
+                }
+                event = self.containers.next(), if self.containers.is_active() => {
+                    self.session.drain()?;
+                    self.containers.take(event, &mut self.session, &mut self.outputs)?;
+                }
+                () = sleep_until(deadline.unwrap_or_else(tokio::time::Instant::now)), if deadline.is_some() => {
+                    return Ok(Ended::Duration);
+                }
+            }
+            self.session.drain()?;
+            self.attribute()?;
+            while let Some(message) = self.session.next_message() {
+                self.live.take(&message, &self.session);
+            }
+            if is_tick && self.is_over()? {
+                return Ok(Ended::SubjectEnded);
+            }
+        }
+    }
+
+    /// Gives newborn cgroups to who waits for them.
+    fn attribute(&mut self) -> Result<(), TraceError> {
+        for birth in self.session.unclaimed() {
+            if let Some(around) = self.session.instance_around(&birth.path) {
+                self.session.claim_for(&birth, around);
+            } else if let Some(path) = self.waiting.claim(&birth) {
+                let identity = cgroup_identity(self.session.tree(), &path);
+                let instance = self.session.claim(&birth, identity);
+                self.outputs.assign_cgroup(&path, instance)?;
+            } else if !self.containers.consider(&birth) && !self.waiting.is_around(&birth) {
+                self.session.disown(birth.slot)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is to be done now and then. Returns whether everything has ended.
+    fn is_over(&mut self) -> Result<bool, TraceError> {
+        for id in self.session.emptied() {
+            self.session.drain()?;
+            self.session.end(id, Ended::SubjectEnded)?;
+        }
+        self.session.recycle()?;
+        self.session.refresh();
+        self.live.draw(&self.session);
+        if Instant::now() >= self.next_checkpoint {
+            self.outputs.checkpoint(&self.session)?;
+            self.next_checkpoint = Instant::now() + CHECKPOINT;
+        }
+        Ok(self.containers.is_over(&self.session)
+            && self.waiting.is_empty()
+            && (self.command.is_none() || self.command_status.is_some())
+            && self.session.instances().all(|instance| instance.ended().is_some()))
+    }
+
+    /// Ends what is left, and writes everything.
+    fn finish(mut self, why: Ended) -> Result<Finished, TraceError> {
+        self.live.clear();
+        self.containers.finish(&mut self.session);
+        self.session.drain()?;
+        let alive = |instance: &&crate::session::Instance| instance.ended().is_none();
+        let living: Vec<InstanceId> =
+            self.session.instances().filter(alive).map(|instance| instance.id).collect();
+        for id in living {
+            self.session.end(id, why)?;
+        }
+        let reports = self.outputs.finish(&self.session)?;
+        if reports.is_empty() {
+            return Err(TraceError::Nothing(match why {
+                Ended::Duration => "no target started in the given time",
+                _ => "no target had started",
+            }));
+        }
+        Ok(Finished { reports, command_status: self.command_status })
+    }
 }
 
 async fn wait_for(command: &mut Option<Recorded>) -> io::Result<ExitStatus> {
@@ -292,7 +340,7 @@ impl Recorded {
                 no_new_privs: own.no_new_privs,
                 privileged: None,
                 seccomp: seccomp_of(own),
-                apparmor: confinement::apparmor_of(std::process::id()),
+                apparmor: confinement::apparmor_of(Some(std::process::id())),
             },
             init_pid: None,
             notes: Vec::new(),
@@ -316,14 +364,12 @@ fn seccomp_of(process: confinement::ProcessConfinement) -> SeccompInForce {
 }
 
 fn cgroup_identity(tree: &CgroupTree, path: &std::path::Path) -> Identity {
+    // A cgroup that is empty yet is confined by nothing but what its processes bring with them.
     let first = tree.processes(path).first().copied();
-    let (seccomp, no_new_privs, apparmor) = first.map_or(
-        (SeccompInForce::None, None, AppArmorInForce::Unknown),
-        |pid| {
-            let process = confinement::of_process(pid);
-            (seccomp_of(process), process.no_new_privs, confinement::apparmor_of(pid))
-        },
-    );
+    let process = first.map(confinement::of_process);
+    let seccomp = process.map_or(SeccompInForce::None, seccomp_of);
+    let no_new_privs = process.and_then(|process| process.no_new_privs);
+    let apparmor = confinement::apparmor_of(first);
     Identity {
         subject: Subject::Cgroup { path: Bytes::from(path.as_os_str().as_bytes()) },
         label: path.to_string_lossy().into_owned(),

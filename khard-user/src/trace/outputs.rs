@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use khard_profile::{recording::{Ended, Recording}, seccomp::Generated};
+use khard_profile::{
+    recording::{Ended, Recording},
+    seccomp::Generated,
+};
 
 use super::{Options, TraceError, containers::with_sources};
 use crate::{
@@ -17,9 +20,9 @@ use crate::{
 };
 
 /// The recording's file name.
-const RECORDING_FILE: &str = "recording.json";
+pub(crate) const RECORDING_FILE: &str = "recording.json";
 /// What a killed khard leaves; removed once the recording is written.
-const CHECKPOINT_FILE: &str = "recording.checkpoint.json";
+pub(crate) const CHECKPOINT_FILE: &str = "recording.checkpoint.json";
 
 /// What was written for one subject.
 #[derive(Debug)]
@@ -30,6 +33,22 @@ pub struct Report {
     pub recording: Recording,
     /// The profile, or in words why there is none.
     pub profile: Result<Generated, String>,
+}
+
+impl Report {
+    /// TEMP
+    pub fn to_text(&self) -> String {
+        let n = self.recording.syscalls().len();
+        format!(
+            "{}: {n} calls, profile {:?}\n",
+            self.dir.display(),
+            self.profile.as_ref().map(|g| g.allowed.len())
+        )
+    }
+    /// TEMP
+    pub fn to_json(&self) -> String {
+        self.to_text()
+    }
 }
 
 /// One subject's folder: one or two components below the output folder.
@@ -69,7 +88,11 @@ impl Outputs {
         self.assign(vec![self.name.clone().unwrap_or(name)], path, id)
     }
 
-    pub(super) fn assign_container(&mut self, container: &Container, id: InstanceId) -> Result<(), TraceError> {
+    pub(super) fn assign_container(
+        &mut self,
+        container: &Container,
+        id: InstanceId,
+    ) -> Result<(), TraceError> {
         let pod = self.name.clone().unwrap_or_else(|| container.pod.name.clone());
         let owner = Path::new(&container.pod.namespace).join(&container.pod.name);
         self.assign(vec![pod, container.name.clone()], &owner, id)

@@ -76,7 +76,6 @@ fn containerd_s_answer_is_read_whole() {
     assert_eq!(details.no_new_privileges, Some(true));
     assert_eq!(details.privileged, Privileged::Stated(false));
     assert_eq!(details.seccomp, Seccomp::RuntimeDefault);
-    assert_eq!(details.seccomp_mode, Some(2));
     assert_eq!(details.apparmor_profile, None);
     assert_eq!(details.bounding_capabilities, Some(["CAP_CHOWN".to_owned(), "CAP_KILL".to_owned()].into()));
     assert_eq!(
@@ -168,7 +167,7 @@ fn before_its_start_a_container_has_a_cgroup_to_come_and_no_process() {
     let (_dir, proc) = proc_with("/elsewhere", "");
     let info = containerd(&json!({}));
     let details = read(container(ContainerState::Created), &info, &proc, None).expect("it is complete");
-    assert_eq!((details.pid, details.seccomp_mode), (None, None));
+    assert_eq!(details.pid, None);
     assert_eq!(details.cgroup.as_deref(), Some(Path::new(&format!("/kubepods/podu/{ID}"))));
 }
 

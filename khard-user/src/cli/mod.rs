@@ -1,0 +1,122 @@
+//! The command line. One file for each verb, no deeper than wiring; exit codes are decided here.
+//!
+//! Codes: 0 done; 1 a check says no; 2 an error; 3 lossy and not accepted. `trace -- COMMAND` returns the command's
+//! own status, and 125 for khard's failures, a loss that was not accepted included (126 and 127 as env(1)).
+
+mod check;
+mod generate;
+mod trace;
+
+use std::{io::IsTerminal, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use khard_profile::{
+    recording::PhaseSet,
+    seccomp::{FloorChoice, Policy},
+};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+
+use crate::profiles::ProfileChoices;
+
+/// An error of khard itself.
+const ERROR: u8 = 2;
+
+/// Watches what a container really does and writes the smallest seccomp profile under which it still works.
+#[derive(Debug, Parser)]
+#[command(name = "khard", version, propagate_version = true)]
+struct Cli {
+    /// Say more: -v what happens, -vv each first sighting
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    verbose: u8,
+    /// Say nothing but errors
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Record a command, pod, container or cgroup, and write its profile
+    Trace(Box<trace::Args>),
+    /// Make the profiles again from a recording
+    Generate(generate::Args),
+    /// Would this profile have refused anything in a recorded run?
+    Check(check::Args),
+}
+
+/// How profiles are made, the same for `trace` and `generate`.
+#[derive(Debug, Clone, clap::Args)]
+struct ChoiceArgs {
+    /// Whose calls the profile allows, separated by commas
+    #[arg(long, value_name = "PHASES", default_value_t = Policy::DEFAULT_PHASES)]
+    phases: PhaseSet,
+    /// What the container runtime itself calls once the filter is in force: auto, none, runc or crun
+    #[arg(long, value_name = "RUNTIME", default_value = "auto")]
+    floor: FloorChoice,
+}
+
+impl From<ChoiceArgs> for ProfileChoices {
+    fn from(args: ChoiceArgs) -> Self {
+        Self { phases: args.phases, floor: args.floor }
+    }
+}
+
+/// Runs the command line.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    init_logging(&cli);
+    let (result, failure) = match cli.verb {
+        Verb::Trace(args) => {
+            let failure = args.failure_code();
+            (trace::run(*args, cli.quiet), failure)
+        }
+        Verb::Generate(args) => (generate::run(&args), ERROR),
+        Verb::Check(args) => (check::run(&args), ERROR),
+    };
+    match result {
+        Ok(code) => code,
+        // Whoever reads the output has had enough: no failure.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::from(exit_code_of(&error).unwrap_or(failure))
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}
+
+fn exit_code_of(error: &anyhow::Error) -> Option<u8> {
+    match error.downcast_ref::<crate::trace::TraceError>()? {
+        crate::trace::TraceError::Command(error) => Some(error.exit_code()),
+        _ => None,
+    }
+}
+
+fn init_logging(cli: &Cli) {
+    let level = match (cli.quiet, cli.verbose) {
+        (true, _) => LevelFilter::ERROR,
+        (false, 0) => LevelFilter::WARN,
+        (false, 1) => LevelFilter::INFO,
+        (false, 2) => LevelFilter::DEBUG,
+        (false, _) => LevelFilter::TRACE,
+    };
+    let filter = EnvFilter::builder()
+        .with_env_var("KHARD_LOG")
+        .with_default_directive(LevelFilter::WARN.into())
+        .try_from_env()
+        .unwrap_or_else(|_| EnvFilter::new(format!("warn,khard={level},khard_user={level}")));
+    let filter = if cli.quiet { EnvFilter::new("error") } else { filter };
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .without_time()
+        .with_target(false)
+        .init();
+}

@@ -1,0 +1,201 @@
+//! `khard trace`.
+
+use std::{
+    ffi::OsString,
+    io::{IsTerminal, Write, stderr, stdout},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use khard_profile::escape;
+
+use super::ChoiceArgs;
+use crate::{
+    command::{self, User},
+    trace::{self, ContainerTarget, Finished, Options},
+};
+
+/// The classes that can be accepted as lossy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Class {
+    /// System calls
+    Syscalls,
+}
+
+/// Records what runs until it ends, or until Ctrl-C, and writes recording.json, seccomp.json and summary.md for each
+/// subject. What khard only attaches to is never stopped.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  khard trace -- nginx -g 'daemon off;'      record a command from its first instruction
+  khard trace --pod web --wait               record the pod web (namespace default) from its first instruction
+  khard trace --pod web -n shop -c nginx     attach to one container of a running pod
+  khard trace --container 4f1d2c3b --duration 10m
+  khard trace --cgroup /system.slice/redis.service
+
+Exit status: that of COMMAND, or 125 for khard's own failure (126, 127 as env);
+for other targets 0, 3 when something was lost and not accepted, 2 for an error.")]
+pub(super) struct Args {
+    /// A pod's name (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pod: Vec<String>,
+    /// The pods' namespace
+    #[arg(short, long, value_name = "NAMESPACE", default_value = "default", requires = "pod")]
+    namespace: String,
+    /// Only the pods' container of this name
+    #[arg(short, long = "in-container", value_name = "CONTAINER", requires = "pod")]
+    container_of_pod: Option<String>,
+    /// A container's id, the start of it (8 digits or more), or its name (repeatable)
+    #[arg(long, value_name = "ID|NAME")]
+    container: Vec<String>,
+    /// A cgroup's path, as in /proc/PID/cgroup (repeatable)
+    #[arg(long, value_name = "PATH")]
+    cgroup: Vec<PathBuf>,
+    /// Wait for targets that are not there yet, and record them from their first instruction
+    #[arg(long)]
+    wait: bool,
+    /// End after this time: 90s, 10m, 2h
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    duration: Option<Duration>,
+    /// Where to write
+    #[arg(short, long, value_name = "DIR", default_value = "profiles-out")]
+    output: PathBuf,
+    /// The folder's name in there, for a single target
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Run COMMAND as this user
+    #[arg(long, value_name = "UID[:GID]|NAME", requires = "command")]
+    user: Option<String>,
+    /// The container runtime's socket; else `CONTAINER_RUNTIME_ENDPOINT`, /etc/crictl.yaml, and the usual places
+    #[arg(long, value_name = "ENDPOINT")]
+    runtime_endpoint: Option<String>,
+    #[command(flatten)]
+    choices: ChoiceArgs,
+    /// Succeed although something of this class was lost
+    #[arg(long, value_name = "CLASS")]
+    accept_lossy: Vec<Class>,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+    /// A command to start and record
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+impl Args {
+    /// The exit status of khard's own failure.
+    pub(super) fn failure_code(&self) -> u8 {
+        if self.command.is_empty() { super::ERROR } else { 125 }
+    }
+
+    fn into_options(self, quiet: bool) -> Result<Options> {
+        let pods = self.pod.into_iter().map(|name| ContainerTarget::Pod {
+            namespace: self.namespace.clone(),
+            name,
+            container: self.container_of_pod.clone(),
+        });
+        let containers: Vec<_> =
+            pods.chain(self.container.into_iter().map(ContainerTarget::Container)).collect();
+        let n_targets = containers.len() + self.cgroup.len() + usize::from(!self.command.is_empty());
+        ensure!(
+            n_targets > 0,
+            "nothing to record: name a --pod, --container, --cgroup, or a command after --"
+        );
+        if self.name.is_some() && n_targets > 1 {
+            bail!("--name is for a single target, {n_targets} were given");
+        }
+        Ok(Options {
+            user: self.user.as_deref().map(User::parse).transpose().map_err(trace::TraceError::from)?,
+            command: (!self.command.is_empty()).then_some(self.command),
+            cgroups: self.cgroup,
+            containers,
+            wait: self.wait,
+            runtime_endpoint: self.runtime_endpoint,
+            out_dir: self.output,
+            name: self.name,
+            duration: self.duration,
+            choices: self.choices.into(),
+            live: !quiet && !self.json,
+        })
+    }
+}
+
+/// Runs the verb.
+pub(super) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
+    let (as_json, accepted) = (args.json, args.accept_lossy.clone());
+    let failure = args.failure_code();
+    let options = args.into_options(quiet)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
+    let finished = runtime.block_on(trace::run(options))?;
+
+    if as_json {
+        let reports: Vec<_> = finished.reports.iter().map(trace::Report::to_json).collect();
+        serde_json::to_writer(stdout().lock(), &reports).map_err(std::io::Error::from)?;
+        writeln!(stdout().lock())?;
+    } else if !quiet {
+        // The command owns stdout; what khard says of it goes beside.
+        let text = finished.reports.iter().map(trace::Report::to_text).collect::<Vec<_>>().join("\n");
+        let mut out = stderr().lock();
+        if stderr().is_terminal() {
+            writeln!(out)?;
+        }
+        out.write_all(text.as_bytes())?;
+    }
+    Ok(ExitCode::from(status(&finished, &accepted, failure)))
+}
+
+fn status(finished: &Finished, accepted: &[Class], failure: u8) -> u8 {
+    let mut code = finished.command_status.map_or(0, command::exit_code);
+    for report in &finished.reports {
+        if let Err(why) = &report.profile {
+            tracing::error!(
+                "{}: no profile: {why}",
+                escape::terminal(report.dir.as_os_str().as_encoded_bytes())
+            );
+            code = failure;
+        }
+        if report.recording.is_lossy() && !accepted.contains(&Class::Syscalls) {
+            tracing::error!(
+                "{}: the recording is lossy (see summary.md): record again, or accept it with --accept-lossy syscalls",
+                escape::terminal(report.dir.as_os_str().as_encoded_bytes())
+            );
+            code = if failure == 125 { 125 } else { 3 };
+        }
+    }
+    code
+}
+
+/// `90s`, `10m`, `2h`, or seconds.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let (number, unit_s) = match text.strip_suffix(['s', 'm', 'h']) {
+        Some(number) if text.ends_with('m') => (number, 60),
+        Some(number) if text.ends_with('h') => (number, 3600),
+        Some(number) => (number, 1),
+        None => (text, 1),
+    };
+    let seconds: u64 = number.parse().map_err(|_| "give a number with s, m or h, such as 90s".to_owned())?;
+    seconds
+        .checked_mul(unit_s)
+        .filter(|seconds| *seconds > 0)
+        .map(Duration::from_secs)
+        .ok_or_else(|| "the time must be more than nothing".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(parse_duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("10m"), Ok(Duration::from_mins(10)));
+        assert_eq!(parse_duration("2h"), Ok(Duration::from_hours(2)));
+        assert!(
+            parse_duration("0").is_err() && parse_duration("ten").is_err() && parse_duration("5d").is_err()
+        );
+    }
+}
