@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod host;
 pub mod input;
 pub mod output;
+pub mod privilege;
 pub mod profiles;
 pub mod runtime;
 pub mod session;
