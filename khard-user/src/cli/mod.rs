@@ -4,6 +4,7 @@
 //! own status, and 125 for khard's failures, a loss that was not accepted included (126 and 127 as env(1)).
 
 mod check;
+mod doctor;
 mod generate;
 mod trace;
 
@@ -43,6 +44,8 @@ enum Verb {
     Generate(generate::Args),
     /// Would this profile have refused anything in a recorded run?
     Check(check::Args),
+    /// What this machine allows, and what therefore works
+    Doctor(doctor::Args),
 }
 
 /// How profiles are made, the same for `trace` and `generate`.
@@ -73,6 +76,7 @@ pub fn main() -> ExitCode {
         }
         Verb::Generate(args) => (generate::run(&args), ERROR),
         Verb::Check(args) => (check::run(&args), ERROR),
+        Verb::Doctor(args) => (doctor::run(args), ERROR),
     };
     match result {
         Ok(code) => code,

@@ -14,7 +14,7 @@ use khard_profile::{
 };
 use tokio::task::JoinSet;
 
-use super::{TraceError, outputs::Outputs};
+use super::{TraceError, outputs::Outputs, warn_of_filter};
 use crate::{
     confinement,
     runtime::{
@@ -327,12 +327,14 @@ impl Containers {
         };
         let identity = identity_of(&container, details.as_ref(), &self.manager);
         known.is_unfinished = details.as_ref().is_none_or(|details| details.pid.is_none());
-        if let Some(instance) = known.instance {
-            if let Some(kept) = session.identity_mut(instance) {
-                *kept = identity;
+        if let Some(kept) = known.instance.and_then(|instance| session.identity_mut(instance)) {
+            if kept.confinement.seccomp != identity.confinement.seccomp {
+                warn_of_filter(&identity);
             }
+            *kept = identity;
             return Ok(());
         }
+        warn_of_filter(&identity);
         let birth = known.birth.clone().or_else(|| find_birth(session, &id));
         let instance = if let Some(birth) = birth.filter(|birth| {
             session.unclaimed().iter().any(|b| b.slot == birth.slot && b.cgroup_id == birth.cgroup_id)

@@ -17,7 +17,7 @@ use std::{
 };
 
 use khard_profile::{
-    Bytes,
+    Bytes, escape,
     recording::{Confinement, Ended, SeccompInForce, Subject},
 };
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
@@ -33,7 +33,8 @@ use crate::{
     command::{CommandError, Started, User},
     confinement,
     output::files::WriteError,
-    profiles::{ProfileChoices, ProfileError},
+    privilege::{self, PrivilegeError},
+    profiles::ProfileChoices,
     runtime::RuntimeError,
     session::{Identity, InstanceId, Session, SessionError},
 };
@@ -83,9 +84,9 @@ pub enum TraceError {
     /// Files.
     #[error(transparent)]
     Write(#[from] WriteError),
-    /// Profiles; the recording is written.
+    /// khard's own privileges.
     #[error(transparent)]
-    Profile(#[from] ProfileError),
+    Privilege(#[from] PrivilegeError),
     /// Signals and descriptors.
     #[error("cannot {what}")]
     Io {
@@ -132,6 +133,7 @@ pub async fn run(options: Options) -> Result<Finished, TraceError> {
     // Signals first: from here on a Ctrl-C ends in order.
     let signals = Signals::install().map_err(|source| TraceError::Io { what: "handle signals", source })?;
     let mut trace = Trace::begin(&options).await?;
+    privilege::drop_privileges()?;
     let why = trace.record(signals, options.duration).await?;
     trace.finish(why)
 }
@@ -193,6 +195,7 @@ impl Trace {
     fn record_cgroup(&mut self, path: PathBuf) -> Result<(), TraceError> {
         if let Some(id) = self.session.tree().id(&path)? {
             let identity = cgroup_identity(self.session.tree(), &path);
+            warn_of_filter(&identity);
             let instance = self.session.record_running(id, path.clone(), identity)?;
             self.outputs.assign_cgroup(&path, instance)
         } else {
@@ -345,6 +348,7 @@ impl Recorded {
             init_pid: None,
             notes: Vec::new(),
         };
+        warn_of_filter(&identity);
         let instance = session.record_command(cgroup.id, cgroup.path.clone(), identity)?;
         let started = Started::spawn(argv, &cgroup, user)?;
         if let Some(identity) = session.identity_mut(instance) {
@@ -353,6 +357,22 @@ impl Recorded {
         outputs.assign_command(&program, instance)?;
         Ok(Self { started, _cgroup: cgroup })
     }
+}
+
+/// Says at once what a recording under a filter cannot hold, so that nobody learns it from the summary.
+fn warn_of_filter(identity: &Identity) {
+    let name = escape::terminal(identity.label.as_bytes());
+    let filter = match &identity.confinement.seccomp {
+        SeccompInForce::None => return,
+        SeccompInForce::RuntimeDefault { .. } => "the runtime's default seccomp filter".to_owned(),
+        SeccompInForce::Localhost { path, .. } => {
+            format!("the seccomp filter {}", escape::terminal(path.as_slice()))
+        }
+        SeccompInForce::Unknown { .. } => "a seccomp filter".to_owned(),
+    };
+    tracing::warn!(
+        "{name} runs under {filter}: calls that it refuses are not in the recording; record with seccomp unconfined to see them"
+    );
 }
 
 /// What a process is under, for one whose profile's origin nobody tells.
