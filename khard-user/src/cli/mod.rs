@@ -76,7 +76,7 @@ pub fn main() -> ExitCode {
         }
         Verb::Generate(args) => (generate::run(&args), ERROR),
         Verb::Check(args) => (check::run(&args), ERROR),
-        Verb::Doctor(args) => (doctor::run(args), ERROR),
+        Verb::Doctor(args) => (doctor::run(&args), ERROR),
     };
     match result {
         Ok(code) => code,
