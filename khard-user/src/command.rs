@@ -157,6 +157,31 @@ impl Started {
         Ok(status)
     }
 
+    /// If the command was stopped (Ctrl-Z), khard stops with it, as a shell expects of a job, and later goes on with
+    /// it. To be called when a child has changed its state. Recording does not depend on khard running.
+    pub fn follow_stop(&self) {
+        let Some(terminal) = &self.terminal else { return };
+        let Ok(pid @ 1..) = i32::try_from(self.pid) else { return };
+        // SAFETY: the kernel fills the structure that is passed; our own child, which `wait` reaps only at its end.
+        let was_stopped = unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            libc::waitid(libc::P_PID, self.pid, &raw mut info, libc::WSTOPPED | libc::WNOHANG) == 0
+                && info.si_pid() == pid
+        };
+        if !was_stopped {
+            return;
+        }
+        let own_group = rustix::process::getpgrp().as_raw_nonzero().get();
+        let _ = take_terminal(terminal.as_raw_fd(), own_group);
+        // SAFETY: stops this process until somebody continues it.
+        unsafe { libc::raise(libc::SIGSTOP) };
+        // Continued in the foreground, the command gets the terminal back; in the background, it goes on without.
+        if rustix::termios::tcgetpgrp(terminal).is_ok_and(|group| group.as_raw_nonzero().get() == own_group) {
+            let _ = take_terminal(terminal.as_raw_fd(), pid);
+        }
+        self.signal(libc::SIGCONT);
+    }
+
     /// Passes a signal on to its process group.
     pub fn signal(&self, signal: i32) {
         if let Ok(group @ 1..) = i32::try_from(self.pid) {

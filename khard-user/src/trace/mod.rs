@@ -25,7 +25,11 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until};
 pub(crate) use self::outputs::{CHECKPOINT_FILE, RECORDING_FILE};
 pub use self::{containers::ContainerTarget, outputs::Report};
 use self::{
-    containers::Containers, live::LiveLine, outputs::Outputs, signals::Signals, waiting::WaitingCgroups,
+    containers::Containers,
+    live::LiveLine,
+    outputs::Outputs,
+    signals::{Received, Signals},
+    waiting::WaitingCgroups,
 };
 use crate::{
     bpf::{AttachPlan, KernelVersion},
@@ -213,7 +217,7 @@ impl Trace {
         let deadline = duration.map(|duration| tokio::time::Instant::now() + duration);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut n_signals = 0;
+        let mut was_asked_to_end = false;
         loop {
             let command_runs = self.command.is_some() && self.command_status.is_none();
             let mut is_tick = false;
@@ -222,15 +226,17 @@ impl Trace {
                     ready.map_err(|source| TraceError::Io { what: "wait for records", source })?;
                 }
                 _ = tick.tick() => is_tick = true,
-                signal = signals.next() => {
-                    n_signals += 1;
-                    match self.command.as_ref().filter(|_| command_runs) {
-                        _ if n_signals > 1 => return Err(TraceError::Abandoned),
-                        // The command is ours: it is asked to end, and the recording ends with it.
-                        Some(command) => command.started.signal(signal),
-                        None => return Ok(Ended::Interrupted),
+                received = signals.next() => match (received, self.command.as_ref().filter(|_| command_runs)) {
+                    (Received::ChildChanged, Some(command)) => command.started.follow_stop(),
+                    (Received::ChildChanged, None) => {}
+                    (Received::End(_), _) if was_asked_to_end => return Err(TraceError::Abandoned),
+                    // The command is ours: it is asked to end, and the recording ends with it.
+                    (Received::End(signal), Some(command)) => {
+                        was_asked_to_end = true;
+                        command.started.signal(signal);
                     }
-                }
+                    (Received::End(_), None) => return Ok(Ended::Interrupted),
+                },
                 status = wait_for(&mut self.command), if command_runs => {
                     let failed = |source| TraceError::Io { what: "wait for the command", source };
                     self.command_status = Some(status.map_err(failed)?);
