@@ -1,6 +1,8 @@
 //! The Recording and what follows from it. Pure: knows no kernel, disk, clock or environment.
 
 mod bytes;
+pub mod check;
+pub mod escape;
 pub mod recording;
 pub mod seccomp;
 pub mod syscalls;

@@ -38,6 +38,15 @@ impl Since {
         matches!(self, Self::Version(major, minor) if (major, minor) < (3, 2))
     }
 
+    /// Newer than a version, for certain.
+    fn is_newer_than(self, than: (u32, u32)) -> bool {
+        match self {
+            Self::Version(major, minor) => (major, minor) > than,
+            Self::After(major, minor) => (major, minor) >= than,
+            Self::Never => false,
+        }
+    }
+
     fn parse(text: &str) -> Option<Self> {
         if text == "-" {
             return Some(Self::Never);
@@ -64,6 +73,12 @@ impl Syscall {
             _ => self.since,
         };
         self.number(abi).is_some() && since.is_old()
+    }
+
+    /// True if libseccomp 2.5.4 (as in Debian 12) does not know the name, so that a runtime with it skips a rule for it. It
+    /// knows those of Linux 6.7 (asked with `seccomp_syscall_resolve_name`).
+    pub fn is_unknown_to_old_libseccomp(&self) -> bool {
+        self.since.is_newer_than((6, 7))
     }
 
     fn parse(line: &'static str) -> Option<Self> {

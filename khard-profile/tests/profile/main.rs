@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bpf;
+mod check;
 mod recording;
 mod seccomp;
 mod support;

@@ -1,0 +1,123 @@
+//! Owns how a check's answer is shown: text for people, JSON for programs.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use super::{CheckedCall, Report, Verdict};
+use crate::escape;
+use crate::recording::Witness;
+
+impl Report {
+    /// Text for a terminal: what is refused first, each with its witness.
+    pub fn to_text(&self) -> String {
+        let mut text = String::new();
+        group(&mut text, "system calls", &self.program);
+        if !self.runtime.is_empty() {
+            text.push('\n');
+            group(&mut text, "calls of the runtime itself under a filter", &self.runtime);
+        }
+        for caveat in &self.caveats {
+            let _ = write!(text, "\nnote: {caveat}");
+        }
+        if !self.caveats.is_empty() {
+            text.push('\n');
+        }
+        text
+    }
+
+    /// The same for programs. `passes` is what the exit code says.
+    pub fn to_value(&self) -> Value {
+        let calls = |calls: &[CheckedCall]| calls.iter().map(call_value).collect::<Vec<_>>();
+        json!({
+            "passes": self.passes(),
+            "program": calls(&self.program),
+            "runtime": calls(&self.runtime),
+            "caveats": self.caveats,
+        })
+    }
+}
+
+fn group(text: &mut String, title: &str, calls: &[CheckedCall]) {
+    let of = |wanted: fn(&Verdict) -> bool| calls.iter().filter(move |call| wanted(&call.verdict));
+    let refused = || of(|verdict| matches!(verdict, Verdict::Refused { .. }));
+    let depends = || of(|verdict| matches!(verdict, Verdict::Depends(_)));
+    let (n_refused, n_depend) = (refused().count(), depends().count());
+    let n_allowed = calls.len() - n_refused - n_depend;
+    let _ = writeln!(
+        text,
+        "{} {title}: {n_allowed} allowed, {n_refused} refused, {n_depend} depend on more than was recorded",
+        calls.len()
+    );
+    for call in refused() {
+        if let Verdict::Refused { outcome, by } = &call.verdict {
+            let _ = writeln!(
+                text,
+                "refused  {}: {outcome} (by {})",
+                title_of(call),
+                escape::terminal(by.as_bytes())
+            );
+        }
+        witness(text, call.witness.as_ref());
+    }
+    for call in depends() {
+        let _ = writeln!(text, "depends  {}", title_of(call));
+        if let Verdict::Depends(parts) = &call.verdict {
+            for part in parts {
+                let _ = writeln!(text, "         {}", escape::terminal(part.as_bytes()));
+            }
+        }
+        witness(text, call.witness.as_ref());
+    }
+}
+
+fn title_of(call: &CheckedCall) -> String {
+    let name = call.name.unwrap_or("without a name");
+    format!("{name} ({} {}) of {}", call.key.abi, call.key.nr, call.phases)
+}
+
+fn witness(text: &mut String, witness: Option<&Witness>) {
+    let Some(witness) = witness else {
+        text.push_str("         first made by: not recorded\n");
+        return;
+    };
+    let (comm, exe) = (escape::terminal(witness.comm.as_slice()), escape::terminal(witness.exe.as_slice()));
+    let _ = writeln!(
+        text,
+        "         first made by {comm} ({exe}), process {}, {} ms into run {}",
+        witness.tgid,
+        witness.time_ns / 1_000_000,
+        witness.run
+    );
+}
+
+fn call_value(call: &CheckedCall) -> Value {
+    let mut value = json!({
+        "abi": call.key.abi,
+        "nr": call.key.nr,
+        "name": call.name,
+        "phases": call.phases.iter().collect::<Vec<_>>(),
+        "witness": call.witness.as_ref().map(|witness| json!({
+            "time_ns": witness.time_ns,
+            "run": witness.run,
+            "tgid": witness.tgid,
+            "tid": witness.tid,
+            "comm": witness.comm,
+            "exe": witness.exe,
+        })),
+    });
+    match &call.verdict {
+        Verdict::Allowed => value["verdict"] = json!("allowed"),
+        Verdict::Refused { outcome, by } => {
+            value["verdict"] = json!("refused");
+            value["action"] = json!(outcome.action);
+            value["errno"] = json!(outcome.errno);
+            value["by"] = json!(by);
+        }
+        Verdict::Depends(on) => {
+            value["verdict"] = json!("depends");
+            value["on"] = json!(on);
+        }
+    }
+    value
+}
