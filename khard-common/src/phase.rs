@@ -19,6 +19,9 @@ pub const JOINER: u8 = 1 << 5;
 /// All phases.
 pub const ALL: u8 = 0x3f;
 
+/// A bit that no byte of a table ever has: a mask with it means "not known, whatever the table says".
+pub const NEVER: u8 = 1 << 6;
+
 /// Bit 7 of a table's byte: the record of a first sighting could not be sent and is owed. A byte with it never
 /// counts as known, so that the next such call tries again.
 pub const RECORD_OWED: u8 = 1 << 7;
