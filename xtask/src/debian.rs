@@ -10,7 +10,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{command::CommandExt as _, paths::Paths};
+use crate::{
+    command::CommandExt as _,
+    paths::{Lock, Paths},
+};
 
 /// Where guests' and images' files come from: the suite of this machine if it is a Debian that is new enough, since
 /// programs built here must run there.
@@ -63,12 +66,14 @@ fn mirrors() -> Mirrors {
 /// apt with package lists of its own, for download only: the suites that have kernels.
 pub(crate) struct Archive {
     dir: PathBuf,
+    /// One apt at a time can use the lists.
+    _lock: Lock,
 }
 
 impl Archive {
     /// Refreshes the lists.
     pub(crate) fn open(paths: &Paths) -> Result<Self> {
-        let archive = Self { dir: paths.state_dir("apt")? };
+        let archive = Self { dir: paths.state_dir("apt")?, _lock: paths.lock("apt/use")? };
         fs::create_dir_all(archive.dir.join("lists/partial"))?;
         let mut lines = sources("bookworm");
         lines.push(format!("deb {} trixie-backports main", mirrors().main));

@@ -14,6 +14,9 @@ use anyhow::{Context as _, Result, bail};
 use super::probe;
 use crate::{command::CommandExt as _, toolchain::BPF_LINKER_VERSION};
 
+/// The newest that this workspace's compiler builds, as far as was tried.
+const CARGO_DENY_VERSION: &str = "0.20.2";
+
 /// A program that cargo builds and installs.
 pub(crate) struct CargoTool {
     /// Its name, for a person.
@@ -45,7 +48,7 @@ pub(crate) fn cargo_deny() -> CargoTool {
     CargoTool {
         name: "cargo-deny".to_owned(),
         why: "checks licences and sources of dependencies (some minutes)",
-        args: vec!["cargo-deny".to_owned()],
+        args: vec!["cargo-deny".to_owned(), "--version".to_owned(), CARGO_DENY_VERSION.to_owned()],
         path: None,
     }
 }

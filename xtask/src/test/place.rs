@@ -90,7 +90,7 @@ fn guest(run: &Run, row: &Row, log: &mut Log, kernel: &str) -> Result<Counts> {
     if run.programs(row).next().is_none() {
         return Ok(counts);
     }
-    let parts = Parts::make(run.paths, kernel)?;
+    let parts = Parts::make(run.paths, kernel, &run.built.bin_dir)?;
     let share = run.paths.state_dir("share")?.join(row.name);
     let _ = fs::remove_dir_all(&share);
     fs::create_dir_all(&share)?;

@@ -260,6 +260,7 @@ struct RunDir(PathBuf);
 impl RunDir {
     fn new(paths: &Paths) -> Result<Self> {
         let parent = paths.state_dir("run")?;
+        sweep(&parent);
         let mut number = 0;
         let dir = loop {
             let dir = parent.join(format!("vm-{}-{number}", std::process::id()));
@@ -279,6 +280,18 @@ impl RunDir {
 
     fn keep(mut self) -> PathBuf {
         std::mem::take(&mut self.0)
+    }
+}
+
+/// Removes the folders of an xtask that was killed; its guests died with it.
+fn sweep(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if let Some(pid) = name.split('-').nth(1)
+            && !Path::new("/proc").join(pid).exists()
+        {
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 

@@ -8,7 +8,12 @@ mod machine;
 mod rootfs;
 mod session;
 
-use std::{env, io::Write as _, path::PathBuf, time::Duration};
+use std::{
+    env,
+    io::Write as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -59,7 +64,8 @@ pub(crate) fn verb(paths: &Paths, args: &VmArgs) -> Result<u8> {
         Some(dir) => dir.clone(),
         None => env::current_dir()?,
     };
-    let parts = Parts::make(paths, &args.kernel)?;
+    let built = build::all(paths)?;
+    let parts = Parts::make(paths, &args.kernel, &built.bin_dir)?;
     let options = Options { append: &args.append, cpus: args.smp, memory_mib: args.memory };
     let mut session = parts.boot(paths, &share, &options, args.command.is_empty())?;
     let outcome = if args.command.is_empty() {
@@ -114,18 +120,19 @@ impl Default for Options<'_> {
 }
 
 impl Parts {
-    /// Sets up, builds khard, and makes the kernel and the root file system unless they are there.
-    pub(crate) fn make(paths: &Paths, kernel: &str) -> Result<Self> {
+    /// Sets up, and makes the kernel and the root file system unless they are there. `programs` is the folder that is
+    /// first in the guests' PATH.
+    pub(crate) fn make(paths: &Paths, kernel: &str, programs: &Path) -> Result<Self> {
         setup::ensure(paths, &[Purpose::Vm])?;
-        let programs = build::all(paths)?.bin_dir;
-        Ok(Self { kernel: kernels::find(paths, kernel)?, rootfs: rootfs::image(paths)?, programs })
+        let kernel = kernels::find(paths, kernel)?;
+        Ok(Self { kernel, rootfs: rootfs::image(paths)?, programs: programs.to_owned() })
     }
 
     /// Boots a guest with `share` as its shared folder.
     pub(crate) fn boot(
         &self,
         paths: &Paths,
-        share: &std::path::Path,
+        share: &Path,
         options: &Options,
         interactive: bool,
     ) -> Result<Session> {
