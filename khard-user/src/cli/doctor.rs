@@ -11,7 +11,7 @@ pub(super) struct Args {
     /// Print the facts as JSON
     #[arg(long)]
     json: bool,
-    /// The container runtime's CRI socket, as unix:///path
+    /// The container runtime's CRI socket, as `unix:///path`
     #[arg(long, value_name = "ENDPOINT")]
     runtime_endpoint: Option<String>,
 }

@@ -10,6 +10,8 @@ use khard_common::fields::FIELDS;
 use serde::Serialize;
 use std::{
     fs,
+    io::Read,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -149,20 +151,47 @@ fn lsms_by_call() -> Option<Vec<String>> {
     Some(known.collect())
 }
 
-/// The mode in force. The kernel tells it in debugfs; what it was built with and told at boot decides it otherwise.
+/// The mode in force: as debugfs tells it (lockdown may forbid that), as the kernel's log told it at boot and at each
+/// change since, or as it must be by build and boot option.
 fn preemption(version: &str, cmdline: &str) -> Finding<String> {
-    let bracketed = |text: &str| {
-        let chosen = text.split_once('(')?.1.split_once(')')?.0;
-        Some(chosen.to_owned())
-    };
-    let reason = match DEBUGFS.read("sched/preempt") {
-        Ok(text) => match bracketed(&text) {
-            Some(mode) => return Finding::Known(mode),
-            None => "debugfs names no mode".to_owned(),
-        },
-        Err(reason) => reason,
-    };
-    preemption_by_build(version, cmdline).ok_or(reason).map_or_else(Finding::Unknown, Finding::Known)
+    let from_debugfs = DEBUGFS.read("sched/preempt");
+    let chosen = from_debugfs.as_ref().ok().and_then(|text| between(text, '(', ')'));
+    let mode = chosen.map(str::to_owned);
+    let mode = mode.or_else(|| kernel_log(dynamic_mode)).or_else(|| preemption_by_build(version, cmdline));
+    mode.map_or_else(
+        || Finding::Unknown(from_debugfs.err().unwrap_or_else(|| "debugfs marks no mode".to_owned())),
+        Finding::Known,
+    )
+}
+
+fn between(text: &str, open: char, close: char) -> Option<&str> {
+    Some(text.split_once(open)?.1.split_once(close)?.0)
+}
+
+/// kernel/sched/core.c, `__sched_dynamic_update`, 5.12 to 6.18.
+fn dynamic_mode(message: &str) -> Option<String> {
+    Some(message.strip_prefix("Dynamic Preempt: ")?.trim_end().to_owned())
+}
+
+/// The last message of the kernel's log that means something, as far back as the log goes.
+fn kernel_log<T>(meaning: impl Fn(&str) -> Option<T>) -> Option<T> {
+    let mut log = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg").ok()?;
+    let mut last = None;
+    let mut record = [0; 8192];
+    loop {
+        // Each read gives one record (Documentation/ABI/testing/dev-kmsg): "level,number,time,flags;message".
+        match log.read(&mut record) {
+            Ok(0) => return last,
+            Ok(n) => {
+                let text = String::from_utf8_lossy(&record[..n]);
+                let message = text.split_once(';').map_or("", |(_, message)| message);
+                last = message.lines().next().and_then(&meaning).or(last);
+            }
+            // Older records were overwritten meanwhile: reading goes on with those that are left.
+            Err(error) if error.raw_os_error() == Some(libc::EPIPE) => {}
+            Err(_) => return last,
+        }
+    }
 }
 
 /// From the build's words in `uname -v` (`scripts/mkcompile_h`, `init/Makefile`) and the boot option.
@@ -184,10 +213,8 @@ fn preemption_by_build(version: &str, cmdline: &str) -> Option<String> {
 fn lockdown() -> Finding<String> {
     match SECURITYFS.read("lockdown") {
         Ok(text) => {
-            let chosen = text.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
-            chosen.map_or(Finding::Unknown("no mode is marked".to_owned()), |(mode, _)| {
-                Finding::Known(mode.to_owned())
-            })
+            let mode = between(&text, '[', ']').map(str::to_owned);
+            mode.map_or_else(|| Finding::Unknown("no mode is marked".to_owned()), Finding::Known)
         }
         Err(reason) => Finding::Unknown(reason),
     }
@@ -227,6 +254,15 @@ mod tests {
         assert_eq!(of("#1 SMP PREEMPT_RT", "preempt=full").as_deref(), Some("rt"));
         assert_eq!(of("#1 SMP PREEMPT", "").as_deref(), Some("full"));
         assert_eq!(of("#1 SMP Debian", "preempt=full").as_deref(), Some("none or voluntary"));
+    }
+
+    #[test]
+    fn modes_are_read_as_the_kernel_marks_them() {
+        assert_eq!(between("none voluntary (full) lazy\n", '(', ')'), Some("full"));
+        assert_eq!(between("none [integrity] confidentiality\n", '[', ']'), Some("integrity"));
+        assert_eq!(between("nothing marked", '(', ')'), None);
+        assert_eq!(dynamic_mode("Dynamic Preempt: lazy\n").as_deref(), Some("lazy"));
+        assert_eq!(dynamic_mode("rcu: Preemptible hierarchical RCU implementation."), None);
     }
 
     #[test]

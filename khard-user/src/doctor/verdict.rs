@@ -37,17 +37,13 @@ pub(super) fn judge(
         Err(_) => Err(format!("needs: {RECORD}")),
     };
     vec![
+        ability(RECORD, recording.clone()),
         ability("prove that no call was lost", needs_recording(proof(programs))),
         ability("record from a container's first instruction", needs_recording(births(kernel))),
         ability("record pods and containers by name", needs_recording(names(runtimes))),
         ability("run workloads under seccomp profiles", enforcement(kernel)),
         ability("use profiles in pods (type Localhost)", localhost(kubelets)),
     ]
-    .into_iter()
-    .fold(vec![ability(RECORD, recording.clone())], |mut all, one| {
-        all.push(one);
-        all
-    })
 }
 
 fn recording(kernel: &KernelFacts, programs: &ProgramFacts) -> Result<String, String> {
@@ -67,14 +63,15 @@ fn recording(kernel: &KernelFacts, programs: &ProgramFacts) -> Result<String, St
         }
     };
     let missing = &kernel.privileges.missing_capabilities;
-    let hint = if programs.built_in && !missing.is_empty() {
-        format!("; this process lacks {}: run khard as root", missing.join(", "))
-    } else if kernel.lockdown.known().is_some_and(|mode| mode == "confidentiality") {
-        "; kernel lockdown in mode confidentiality keeps BPF programs from reading the kernel".to_owned()
-    } else {
-        String::new()
-    };
-    Err(problem + &hint)
+    if programs.built_in && !missing.is_empty() {
+        return Err(format!("this process lacks {}: run khard as root", missing.join(", ")));
+    }
+    if kernel.lockdown.known().is_some_and(|mode| mode == "confidentiality") {
+        return Err(format!(
+            "{problem}; kernel lockdown (confidentiality) keeps BPF programs from reading the kernel"
+        ));
+    }
+    Err(problem)
 }
 
 /// The kernel counts how often it skipped each program: a program that was never skipped saw everything.
@@ -202,10 +199,7 @@ mod tests {
         let all = judge(&user, &refused(), &runtimes(Some("containerd 2")), &[]);
         assert!(!can_record(&all));
         assert_eq!(works(&all), [false, false, false, false, true, false]);
-        assert_eq!(
-            all[0].why,
-            "khard's programs do not load: EPERM; this process lacks CAP_BPF: run khard as root"
-        );
+        assert_eq!(all[0].why, "this process lacks CAP_BPF: run khard as root");
         let locked = KernelFacts { lockdown: Finding::Known("confidentiality".into()), ..kernel() };
         assert!(judge(&locked, &refused(), &runtimes(None), &[])[0].why.contains("lockdown"));
         let odd = KernelFacts {
