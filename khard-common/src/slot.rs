@@ -86,7 +86,7 @@ pub const BORDER_IS_FIRST_EXEC: u64 = 2;
 pub const fn live_phases(others: u64) -> u8 {
     if others == 0 {
         phase::WORKLOAD
-    } else if others & 0xffff_ffff == 0 {
+    } else if others & (OTHERS_JOINER - 1) == 0 {
         phase::WORKLOAD | phase::JOINER
     } else {
         phase::NEVER

@@ -65,7 +65,9 @@ const REFUSED: &[libc::c_long] = &[
 /// # Errors
 /// When the kernel refuses; then khard must not go on.
 pub fn drop_privileges() -> Result<(), PrivilegeError> {
-    let failed = |what| move |errno: rustix::io::Errno| PrivilegeError { what, source: Box::new(io::Error::from(errno)) };
+    let failed = |what| {
+        move |errno: rustix::io::Errno| PrivilegeError { what, source: Box::new(io::Error::from(errno)) }
+    };
     for capability in CapabilitySet::all().difference(KEPT).iter() {
         match remove_capability_from_bounding_set(capability) {
             // INVAL: a kernel older than the list does not know it, so nobody can have it. PERM: without CAP_SETPCAP

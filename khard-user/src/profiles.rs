@@ -7,6 +7,8 @@ use khard_profile::{
     },
 };
 
+use khard_profile::summary::Summary;
+
 use crate::output::files::{OutDir, WriteError};
 
 /// The choices of one generation, as a user gives them.
@@ -50,13 +52,29 @@ pub const SECCOMP_FILE: &str = "seccomp.json";
 /// Name of the summary beside a recording.
 pub const SUMMARY_FILE: &str = "summary.md";
 
-/// Writes the profiles of a recording beside it.
-pub fn write(
-    recording: &Recording,
-    choices: &ProfileChoices,
-    dir: &OutDir,
-) -> Result<Generated, ProfileError> {
-    let generated = generate(recording, choices)?;
-    dir.write(SECCOMP_FILE, &generated.profile.to_json()?)?;
-    Ok(generated)
+/// What was made of a recording.
+#[derive(Debug)]
+pub struct Written {
+    /// Everything there is to say of it.
+    pub summary: Summary,
+    /// Why there is no profile, if there is none: a command may have failed before its first call.
+    pub no_profile: Option<ProfileError>,
+}
+
+/// Writes the profile and the summary of a recording. Without a profile, the summary says why, and a profile of an
+/// earlier recording is removed: it would pass for this one's.
+pub fn write(recording: &Recording, choices: &ProfileChoices, dir: &OutDir) -> Result<Written, ProfileError> {
+    let (summary, json, no_profile) = match generate(recording, choices) {
+        Ok(generated) => {
+            let json = generated.profile.to_json()?;
+            (Summary::new(recording, Ok(&generated)), Some(json), None)
+        }
+        Err(error) => (Summary::new(recording, Err(&error.to_string())), None, Some(error)),
+    };
+    match &json {
+        Some(json) => drop(dir.write(SECCOMP_FILE, json)?),
+        None => dir.remove(SECCOMP_FILE),
+    }
+    dir.write(SUMMARY_FILE, summary.to_markdown(json.as_deref()).as_bytes())?;
+    Ok(Written { summary, no_profile })
 }

@@ -26,6 +26,9 @@ pub(super) struct Args {
     output: Option<PathBuf>,
     #[command(flatten)]
     choices: ChoiceArgs,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the verb.
@@ -33,9 +36,16 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let (path, recording) = input::recording(&args.recording)?;
     let beside = path.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new("."));
     let dir = OutDir::open(args.output.as_deref().unwrap_or(beside))?;
-    let generated = profiles::write(&recording, &args.choices.clone().into(), &dir)
-        .with_context(|| format!("no profiles were made from {}", path.display()))?;
+    let written = profiles::write(&recording, &args.choices.clone().into(), &dir)?;
+    if let Some(why) = written.no_profile {
+        return Err(why).with_context(|| format!("no profile was made from {}", path.display()));
+    }
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{}: {} calls allowed", dir.path().display(), generated.allowed.len())?;
+    if args.json {
+        serde_json::to_writer(&mut out, &written.summary).map_err(std::io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        write!(out, "{}", written.summary.to_text(&dir.path().to_string_lossy()))?;
+    }
     Ok(ExitCode::SUCCESS)
 }

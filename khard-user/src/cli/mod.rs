@@ -21,6 +21,8 @@ use crate::profiles::ProfileChoices;
 
 /// An error of khard itself.
 const ERROR: u8 = 2;
+/// Something was lost, and that was not accepted.
+const LOSSY: u8 = 3;
 
 /// Watches what a container really does and writes the smallest seccomp profile under which it still works.
 #[derive(Debug, Parser)]

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    io::{IsTerminal, Write, stderr, stdout},
+    io::{Write, stderr, stdout},
     path::PathBuf,
     process::ExitCode,
     time::Duration,
@@ -14,7 +14,7 @@ use khard_profile::escape;
 use super::ChoiceArgs;
 use crate::{
     command::{self, User},
-    trace::{self, ContainerTarget, Finished, Options},
+    trace::{self, ContainerTarget, Finished, Options, Report},
 };
 
 /// The classes that can be accepted as lossy.
@@ -132,37 +132,37 @@ pub(super) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
     let finished = runtime.block_on(trace::run(options))?;
 
     if as_json {
-        let reports: Vec<_> = finished.reports.iter().map(trace::Report::to_json).collect();
-        serde_json::to_writer(stdout().lock(), &reports).map_err(std::io::Error::from)?;
-        writeln!(stdout().lock())?;
+        let reports: Vec<_> = finished.reports.iter().map(to_value).collect();
+        let mut out = stdout().lock();
+        serde_json::to_writer(&mut out, &reports).map_err(std::io::Error::from)?;
+        writeln!(out)?;
     } else if !quiet {
         // The command owns stdout; what khard says of it goes beside.
-        let text = finished.reports.iter().map(trace::Report::to_text).collect::<Vec<_>>().join("\n");
         let mut out = stderr().lock();
-        if stderr().is_terminal() {
-            writeln!(out)?;
+        for report in &finished.reports {
+            write!(out, "\n{}", report.written.summary.to_text(&report.dir.to_string_lossy()))?;
         }
-        out.write_all(text.as_bytes())?;
     }
     Ok(ExitCode::from(status(&finished, &accepted, failure)))
+}
+
+fn to_value(report: &Report) -> serde_json::Value {
+    serde_json::json!({ "dir": report.dir.to_string_lossy(), "summary": report.written.summary })
 }
 
 fn status(finished: &Finished, accepted: &[Class], failure: u8) -> u8 {
     let mut code = finished.command_status.map_or(0, command::exit_code);
     for report in &finished.reports {
-        if let Err(why) = &report.profile {
-            tracing::error!(
-                "{}: no profile: {why}",
-                escape::terminal(report.dir.as_os_str().as_encoded_bytes())
-            );
+        let dir = escape::terminal(report.dir.as_os_str().as_encoded_bytes());
+        if let Some(why) = &report.written.no_profile {
+            tracing::error!("{dir}: {why}");
             code = failure;
         }
-        if report.recording.is_lossy() && !accepted.contains(&Class::Syscalls) {
+        if report.is_lossy && !accepted.contains(&Class::Syscalls) {
             tracing::error!(
-                "{}: the recording is lossy (see summary.md): record again, or accept it with --accept-lossy syscalls",
-                escape::terminal(report.dir.as_os_str().as_encoded_bytes())
+                "{dir}: the recording is lossy (see summary.md): record again, or accept it with --accept-lossy syscalls"
             );
-            code = if failure == 125 { 125 } else { 3 };
+            code = if failure == super::ERROR { super::LOSSY } else { failure };
         }
     }
     code

@@ -38,7 +38,7 @@ use crate::{
     confinement,
     output::files::WriteError,
     privilege::{self, PrivilegeError},
-    profiles::ProfileChoices,
+    profiles::{ProfileChoices, ProfileError},
     runtime::RuntimeError,
     session::{Identity, InstanceId, Session, SessionError},
 };
@@ -88,6 +88,9 @@ pub enum TraceError {
     /// Files.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// Profiles; the recording is written.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
     /// khard's own privileges.
     #[error(transparent)]
     Privilege(#[from] PrivilegeError),
@@ -138,6 +141,9 @@ pub async fn run(options: Options) -> Result<Finished, TraceError> {
     let signals = Signals::install().map_err(|source| TraceError::Io { what: "handle signals", source })?;
     let mut trace = Trace::begin(&options).await?;
     privilege::drop_privileges()?;
+    if options.wait {
+        tracing::info!("ready: targets that start from now on are recorded from their first instruction");
+    }
     let why = trace.record(signals, options.duration).await?;
     trace.finish(why)
 }

@@ -6,15 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use khard_profile::{
-    recording::{Ended, Recording},
-    seccomp::Generated,
-};
+use khard_profile::recording::{Ended, Recording};
 
 use super::{Options, TraceError, containers::with_sources};
 use crate::{
     output::files::OutDir,
-    profiles::{self, ProfileChoices},
+    profiles::{self, ProfileChoices, Written},
     runtime::Container,
     session::{InstanceId, Session, SessionError},
 };
@@ -29,26 +26,10 @@ pub(crate) const CHECKPOINT_FILE: &str = "recording.checkpoint.json";
 pub struct Report {
     /// Its folder.
     pub dir: PathBuf,
-    /// What was recorded.
-    pub recording: Recording,
-    /// The profile, or in words why there is none.
-    pub profile: Result<Generated, String>,
-}
-
-impl Report {
-    /// TEMP
-    pub fn to_text(&self) -> String {
-        let n = self.recording.syscalls().len();
-        format!(
-            "{}: {n} calls, profile {:?}\n",
-            self.dir.display(),
-            self.profile.as_ref().map(|g| g.allowed.len())
-        )
-    }
-    /// TEMP
-    pub fn to_json(&self) -> String {
-        self.to_text()
-    }
+    /// Whether something may be lost.
+    pub is_lossy: bool,
+    /// What was made of it.
+    pub written: Written,
 }
 
 /// One subject's folder: one or two components below the output folder.
@@ -135,7 +116,7 @@ impl Outputs {
         let mut failed = None;
         for (place, ids) in &self.instances {
             let Some(recording) = session.recording(ids, Ended::Interrupted)? else { continue };
-            match self.write(place, recording) {
+            match self.write(place, &recording) {
                 Ok(report) => reports.push(report),
                 Err(error) => drop(failed.get_or_insert(error)),
             }
@@ -143,17 +124,12 @@ impl Outputs {
         failed.map_or(Ok(reports), Err)
     }
 
-    fn write(&self, place: &[String], recording: Recording) -> Result<Report, TraceError> {
+    fn write(&self, place: &[String], recording: &Recording) -> Result<Report, TraceError> {
         let dir = self.dir(place)?;
-        dir.write(RECORDING_FILE, &to_json(&recording)?)?;
+        dir.write(RECORDING_FILE, &to_json(recording)?)?;
         dir.remove(CHECKPOINT_FILE);
-        // A recording without a profile is worth keeping: a command may have failed before its first call.
-        let profile = match profiles::write(&recording, &self.choices, &dir) {
-            Ok(generated) => Ok(generated),
-            Err(profiles::ProfileError::Write(error)) => return Err(error.into()),
-            Err(error) => Err(with_sources(&error)),
-        };
-        Ok(Report { dir: dir.path().to_owned(), recording, profile })
+        let written = profiles::write(recording, &self.choices, &dir)?;
+        Ok(Report { dir: dir.path().to_owned(), is_lossy: recording.is_lossy(), written })
     }
 }
 
