@@ -45,7 +45,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         serde_json::to_writer(&mut out, &written.summary).map_err(std::io::Error::from)?;
         writeln!(out)?;
     } else {
-        write!(out, "{}", written.summary.to_text(&dir.path().to_string_lossy()))?;
+        write!(out, "{}", written.summary.to_text(dir.path()))?;
     }
     Ok(ExitCode::SUCCESS)
 }

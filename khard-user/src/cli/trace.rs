@@ -140,7 +140,7 @@ pub(super) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
         // The command owns stdout; what khard says of it goes beside.
         let mut out = stderr().lock();
         for report in &finished.reports {
-            write!(out, "\n{}", report.written.summary.to_text(&report.dir.to_string_lossy()))?;
+            write!(out, "\n{}", report.written.summary.to_text(&report.dir))?;
         }
     }
     Ok(ExitCode::from(status(&finished, &accepted, failure)))
