@@ -92,7 +92,13 @@ impl Report {
     }
 }
 
-/// An error with all its causes on one line.
+/// The first line of a reason. After it may come pages of the verifier's reasoning, which only the JSON keeps.
+fn brief(reason: &str) -> &str {
+    let line = reason.lines().next().unwrap_or_default();
+    line.split(". Verifier output:").next().unwrap_or_default()
+}
+
+/// An error with all its causes.
 pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -105,4 +111,32 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_shown_without_the_verifier_s_pages() {
+        assert_eq!(brief("not loaded. Verifier output: 0: R1=ctx()\n1: exit"), "not loaded");
+        assert_eq!(brief("one\ntwo"), "one");
+        assert_eq!(brief(""), "");
+    }
+
+    #[test]
+    fn causes_are_told_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot load{}", .told.then_some(": not permitted").unwrap_or_default())]
+        struct Load {
+            told: bool,
+            source: Cause,
+        }
+        #[derive(Debug, thiserror::Error)]
+        #[error("not permitted")]
+        struct Cause;
+        for told in [true, false] {
+            assert_eq!(with_causes(&Load { told, source: Cause }), "cannot load: not permitted");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! The report for a reader. Owns layout and words; decides nothing. Everything that came from outside passes the
 //! terminal's escape.
-use super::{Finding, Outcome, Report, kernel::KernelFacts, programs::ProgramFacts};
+use super::{Finding, Outcome, Report, brief, kernel::KernelFacts, programs::ProgramFacts};
 use khard_profile::escape;
 use std::fmt::Write;
 
@@ -115,7 +115,7 @@ fn found<T>(finding: &Finding<T>, text: impl Fn(&T) -> String) -> String {
 fn reason(outcome: &Outcome) -> &str {
     match outcome {
         Outcome::Yes => "",
-        Outcome::No(why) | Outcome::Untried(why) => why,
+        Outcome::No(why) | Outcome::Untried(why) => brief(why),
     }
 }
 
@@ -134,5 +134,18 @@ impl Page {
 
     fn line(&mut self, text: &str) {
         let _ = writeln!(self.0, "  {}", text.trim_end());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_from_outside_cannot_move_the_cursor() {
+        let mut page = Page(String::new());
+        page.section("Containers");
+        page.row("CRI socket", "evil \x1b[2J\nWhat works");
+        assert_eq!(page.0, "Containers\n  CRI socket        evil \\x1b[2J\\x0aWhat works\n");
     }
 }

@@ -1,6 +1,7 @@
 //! What of khard works on a machine with these facts. Owns the judgement; finds nothing out.
 use super::{
-    Outcome, kernel::KernelFacts, kubelet::KubeletFacts, programs::ProgramFacts, runtimes::RuntimeFacts,
+    Outcome, brief, kernel::KernelFacts, kubelet::KubeletFacts, programs::ProgramFacts,
+    runtimes::RuntimeFacts,
 };
 use serde::Serialize;
 
@@ -53,23 +54,25 @@ fn recording(kernel: &KernelFacts, programs: &ProgramFacts) -> Result<String, St
             btf.missing.join(", ")
         ));
     }
+    if kernel.lockdown.known().is_some_and(|mode| mode == "confidentiality") {
+        return Err(
+            "kernel lockdown in mode confidentiality keeps BPF programs from reading the kernel".to_owned()
+        );
+    }
     let problem = match (&programs.load, &programs.attach) {
         (Outcome::Yes, Outcome::Yes) => {
             return Ok(format!("{} programs load and attach", programs.planned.len()));
         }
-        (Outcome::No(why) | Outcome::Untried(why), _) => format!("khard's programs do not load: {why}"),
+        (Outcome::No(why) | Outcome::Untried(why), _) => {
+            format!("khard's programs do not load: {}", brief(why))
+        }
         (Outcome::Yes, Outcome::No(why) | Outcome::Untried(why)) => {
-            format!("khard's programs do not attach: {why}")
+            format!("khard's programs do not attach: {}", brief(why))
         }
     };
     let missing = &kernel.privileges.missing_capabilities;
     if programs.built_in && !missing.is_empty() {
         return Err(format!("this process lacks {}: run khard as root", missing.join(", ")));
-    }
-    if kernel.lockdown.known().is_some_and(|mode| mode == "confidentiality") {
-        return Err(format!(
-            "{problem}; kernel lockdown (confidentiality) keeps BPF programs from reading the kernel"
-        ));
     }
     Err(problem)
 }
