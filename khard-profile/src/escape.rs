@@ -34,6 +34,18 @@ pub fn markdown(bytes: &[u8]) -> String {
     if text.trim().is_empty() { format!("`\"{text}\"`") } else { format!("`{text}`") }
 }
 
+/// For a command that a person may copy to a shell: one word, whatever is in it.
+///
+/// What [`terminal`] would change cannot be copied from a terminal; such a word is quoted as it would be shown.
+pub fn shell(bytes: &[u8]) -> String {
+    let text = terminal(bytes);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,=".contains(c);
+    if !text.is_empty() && !text.starts_with('-') && text.chars().all(plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 /// Printable and in reading order. Control characters include C1; the rest are the format characters that reorder, join
 /// or hide (Unicode `Bidi_Control`, zero width, tags), and separators that break a line.
 fn is_plain(c: char) -> bool {
@@ -60,6 +72,13 @@ mod tests {
     fn markup_is_shown_as_text() {
         assert_eq!(markdown(b"a|b`*<img>\n"), "`a\\x7cb\\x60*<img>\\x0a`");
         assert_eq!(markdown(b""), "`\"\"`");
+    }
+
+    #[test]
+    fn a_shell_gets_one_word() {
+        assert_eq!(shell(b"profiles-out/web/nginx"), "profiles-out/web/nginx");
+        assert_eq!(shell(b"a b; rm 'x'"), r"'a b; rm '\''x'\'''");
+        assert_eq!([shell(b""), shell(b"-x")], ["''", "'-x'"]);
     }
 
     proptest! {

@@ -5,6 +5,7 @@ pub mod check;
 pub mod escape;
 pub mod recording;
 pub mod seccomp;
+pub mod summary;
 pub mod syscalls;
 
 pub use bytes::Bytes;

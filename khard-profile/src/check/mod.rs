@@ -106,7 +106,7 @@ fn check_call(
     seen: &Seen,
     phases: PhaseSet,
 ) -> Option<CheckedCall> {
-    let phases: PhaseSet = seen.phases().iter().filter(|phase| phases.contains(*phase)).collect();
+    let phases = seen.phases().and(phases);
     if phases.is_empty() {
         return None;
     }

@@ -97,14 +97,7 @@ fn call_value(call: &CheckedCall) -> Value {
         "nr": call.key.nr,
         "name": call.name,
         "phases": call.phases.iter().collect::<Vec<_>>(),
-        "witness": call.witness.as_ref().map(|witness| json!({
-            "time_ns": witness.time_ns,
-            "run": witness.run,
-            "tgid": witness.tgid,
-            "tid": witness.tid,
-            "comm": witness.comm,
-            "exe": witness.exe,
-        })),
+        "witness": call.witness,
     });
     match &call.verdict {
         Verdict::Allowed => value["verdict"] = json!("allowed"),

@@ -77,7 +77,7 @@ pub struct Sighting {
 }
 
 /// Who made a call first. The order, by which the least of two is kept, is that of the fields.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Witness {
     /// When, in nanoseconds since its run's start.
     pub time_ns: u64,

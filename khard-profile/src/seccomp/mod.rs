@@ -1,6 +1,7 @@
 //! Owns the choice of seccomp rules: a recording and a policy in, an OCI profile with a reason for every call out.
 
 mod floor;
+mod name;
 mod oci;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,6 +10,7 @@ pub use floor::{
     Floor, FloorChoice, FloorData, FloorDataError, FloorEntry, FloorError, FloorKey, FloorSource,
     MeasureError, Start, UnknownFloor,
 };
+pub use name::profile_name;
 pub use oci::{Action, Arch, LinuxSeccomp, Rule};
 
 use crate::recording::{Abi, Phase, PhaseSet, Recording, SyscallKey};
@@ -119,7 +121,7 @@ pub fn generate(recording: &Recording, policy: Policy) -> Result<Generated, Gene
     let mut allowed: BTreeMap<String, Why> = BTreeMap::new();
     let (mut unwritable, mut unimplemented) = (BTreeSet::new(), BTreeSet::new());
     for (&key, seen) in recording.syscalls() {
-        let seen_in: PhaseSet = seen.phases().iter().filter(|phase| phases.contains(*phase)).collect();
+        let seen_in = seen.phases().and(phases);
         if seen_in.is_empty() {
             continue;
         }
@@ -135,7 +137,7 @@ pub fn generate(recording: &Recording, policy: Policy) -> Result<Generated, Gene
         }
         if let Some(call) = syscalls::by_number(key.abi, key.nr) {
             let why = allowed.entry(call.name.to_owned()).or_default();
-            why.phases = why.phases.iter().chain(seen_in.iter()).collect();
+            why.phases = why.phases.or(seen_in);
             why.seen.insert(key);
         } else {
             unwritable.insert(key);

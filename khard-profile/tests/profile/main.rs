@@ -5,5 +5,6 @@ mod bpf;
 mod check;
 mod recording;
 mod seccomp;
+mod summary;
 mod support;
 mod syscalls;

@@ -164,7 +164,7 @@ impl Floor {
         }
         let groups = groups
             .iter()
-            .map(|(group, n_containers)| format!("{group}, measured in {n_containers} containers"));
+            .map(|(group, n_containers)| format!("{group}, measured over {n_containers} starts"));
         groups.collect::<Vec<_>>().join("; ")
     }
 }

@@ -53,7 +53,7 @@ pub struct FloorEntry {
     /// What it was measured for.
     #[serde(flatten)]
     pub key: FloorKey,
-    /// In how many containers.
+    /// In how many containers; each was started, and for exec joined, at least once.
     pub n_containers: u64,
     /// In how many of them each call was seen. Rare ones show how near to complete the measurement is.
     pub calls: BTreeMap<String, u64>,

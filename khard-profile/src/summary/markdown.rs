@@ -1,0 +1,187 @@
+//! Owns `summary.md`: a page for people. Every name that a workload or a cluster chose is in a code span.
+
+use std::fmt::Write;
+
+use super::{RiskyCall, RunSummary, SeccompSummary, Summary, words};
+use crate::escape::markdown as code;
+use crate::recording::{Subject, Witness};
+use crate::seccomp::profile_name;
+
+impl Summary {
+    /// The page. `seccomp_json` is the profile that stands beside it, if there is one.
+    pub fn to_markdown(&self, seccomp_json: Option<&[u8]>) -> String {
+        let mut page = String::new();
+        let subject: Vec<String> = words::subject(&self.subject)
+            .into_iter()
+            .map(|(what, name)| format!("{what} {}", code(name)))
+            .collect();
+        let _ = writeln!(page, "# {}\n", subject.join(" "));
+        headline(&mut page, self);
+        for warning in &self.warnings {
+            let _ = writeln!(page, "\n> **Warning:** {warning}.");
+        }
+        runs(&mut page, self);
+        if let Some(seccomp) = &self.seccomp {
+            allowed(&mut page, seccomp);
+            risky(&mut page, seccomp);
+        }
+        files(&mut page, self, seccomp_json);
+        page
+    }
+}
+
+fn headline(page: &mut String, summary: &Summary) {
+    if let Some(seccomp) = &summary.seccomp {
+        let n_refused = seccomp.n_existing.saturating_sub(seccomp.n_allowed);
+        let _ = writeln!(
+            page,
+            "**{} of {} system calls are allowed.** Of the {n_refused} others, {} are refused with EPERM; the newer ones, and all that are not known yet, with ENOSYS, so that a libc falls back to an older call.",
+            seccomp.n_allowed, seccomp.n_existing, seccomp.n_eperm
+        );
+    }
+    if let Some(why) = &summary.no_seccomp {
+        let _ = writeln!(page, "**There is no seccomp profile:** {}", code(why.as_bytes()));
+    }
+    let coverage = match (summary.complete, summary.lossy) {
+        (true, _) => {
+            "Every run was recorded from its first instruction, and it is proved that no call was lost."
+        }
+        (false, true) => "**The recording is lossy**: see the coverage of each run below.",
+        (false, false) => {
+            "Nothing is known to be lost, but not every run is proved complete: see the coverage of each run below."
+        }
+    };
+    let _ = writeln!(page, "\n{coverage}");
+}
+
+fn runs(page: &mut String, summary: &Summary) {
+    page.push_str("\n## Runs\n\n| started (UTC) | lasted | what | ended | joined | coverage of system calls |\n|---|---|---|---|---|---|\n");
+    for run in &summary.runs {
+        let what = match (&run.pod, run.attempt) {
+            (Some(pod), Some(attempt)) => format!("{}, attempt {attempt}", code(pod.as_bytes())),
+            _ => "one run".to_owned(),
+        };
+        let _ = writeln!(
+            page,
+            "| {} | {} | {what} | {} | {} | {} |",
+            words::utc(run.started_unix_ms),
+            words::duration(run.duration_ms),
+            words::ended(run.ended),
+            run.joiners,
+            code(run.coverage.as_bytes())
+        );
+    }
+    page.push('\n');
+    distinct(page, summary, "host", |run| Some(code(run.host.as_bytes())));
+    distinct(page, summary, "runtime", |run| run.runtime.as_ref().map(|runtime| code(runtime.as_bytes())));
+    distinct(page, summary, "image", |run| {
+        let (image, id) = run.image.as_ref()?;
+        Some(format!("{} = {}", code(image.as_bytes()), code(id.as_bytes())))
+    });
+    if let Some(label) = words::derivation(&summary.subject) {
+        let _ = writeln!(
+            page,
+            "- the workload's name is the pod's without what its label `{label}` says is generated"
+        );
+    }
+    for run in &summary.runs {
+        for note in &run.notes {
+            let _ = writeln!(page, "- {}", code(note.as_bytes()));
+        }
+    }
+    let seen: Vec<String> = summary.seen_by_phase.iter().map(|(phase, n)| format!("{phase} {n}")).collect();
+    let _ = writeln!(page, "- different calls seen, by phase: {}", seen.join(", "));
+}
+
+/// A line for each different value of a property of the runs.
+fn distinct(page: &mut String, summary: &Summary, what: &str, value: impl Fn(&RunSummary) -> Option<String>) {
+    let values: std::collections::BTreeSet<String> = summary.runs.iter().filter_map(value).collect();
+    for value in values {
+        let _ = writeln!(page, "- {what}: {value}");
+    }
+}
+
+fn allowed(page: &mut String, seccomp: &SeccompSummary) {
+    page.push_str(
+        "\n## Why calls are allowed\n\n| because of | calls | only because of it |\n|---|---|---|\n",
+    );
+    for reason in &seccomp.reasons {
+        let because = match reason.reason {
+            "workload" => "the workload",
+            "joiner" => "processes that joined (exec, probes)",
+            "floor" => "the runtime, once the filter is in force (floor)",
+            "always" => "what can be called at any time (exit, signals, clock)",
+            other => other,
+        };
+        let _ = writeln!(page, "| {because} | {} | {} |", reason.n_calls, reason.n_only);
+    }
+    let _ = writeln!(page, "\n- floor: {}", code(seccomp.floor.as_bytes()));
+    let architectures: Vec<String> = seccomp.architectures.iter().map(|arch| format!("`{arch}`")).collect();
+    let _ = writeln!(page, "- architectures: {}", architectures.join(", "));
+    for compat in &seccomp.compat {
+        let _ = writeln!(
+            page,
+            "- different calls in the ABI `{}`: {}{}",
+            compat.abi,
+            compat.n_calls,
+            first(compat.witness.as_ref())
+        );
+    }
+    if !seccomp.unwritable.is_empty() {
+        let _ = writeln!(
+            page,
+            "- **seen, but without a name, so not allowed:** {}",
+            seccomp.unwritable.join(", ")
+        );
+    }
+}
+
+fn risky(page: &mut String, seccomp: &SeccompSummary) {
+    let (n_closed, n_open) = (seccomp.closed.len(), seccomp.open.len());
+    let _ = writeln!(
+        page,
+        "\n## Risky calls\n\nOf the calls on khard's list of risky ones, {n_closed} are closed and {n_open} open."
+    );
+    if n_open > 0 {
+        page.push_str("\n| open | risk | because of |\n|---|---|---|\n");
+        for RiskyCall { name, risk, why, witness } in &seccomp.open {
+            let _ = writeln!(page, "| `{name}` | {risk} | {why}{} |", first(witness.as_ref()));
+        }
+    }
+    if n_closed > 0 {
+        page.push_str("\n| closed | risk |\n|---|---|\n");
+        for alike in seccomp.closed.chunk_by(|one, next| one.risk == next.risk) {
+            let names: Vec<String> = alike.iter().map(|call| format!("`{}`", call.name)).collect();
+            let _ = writeln!(page, "| {} | {} |", names.join(", "), alike[0].risk);
+        }
+    }
+}
+
+fn first(witness: Option<&Witness>) -> String {
+    let Some(witness) = witness else { return String::new() };
+    format!(", first by {} ({})", code(witness.comm.as_slice()), code(witness.exe.as_slice()))
+}
+
+fn files(page: &mut String, summary: &Summary, seccomp_json: Option<&[u8]>) {
+    page.push_str("\n## Files\n\n- `recording.json`: what was seen, by whom and when; everything else can be made from it again\n");
+    let Some(json) = seccomp_json else {
+        page.push_str("\n## Next\n\n```sh\nkhard generate recording.json\n```\n");
+        return;
+    };
+    page.push_str("- `seccomp.json`: the profile, as runc, crun, containerd, Docker and Podman take it\n");
+    page.push_str("\n## Next\n\nIn this folder, check the profile against this or another recording:\n\n");
+    page.push_str("```sh\nkhard check seccomp.json --against recording.json\n```\n\n");
+    match &summary.subject {
+        Subject::Container { .. } => {
+            let name = profile_name(&summary.subject, json);
+            let _ = writeln!(
+                page,
+                "Put it on each node, and name it in the container's security context:\n\n```sh\ninstall -D -m 0644 seccomp.json /var/lib/kubelet/seccomp/{name}.json\n```\n\n```yaml\nsecurityContext:\n  seccompProfile:\n    type: Localhost\n    localhostProfile: {name}.json\n```"
+            );
+        }
+        Subject::Command { .. } | Subject::Cgroup { .. } => {
+            page.push_str("Run a container under it:\n\n```sh\ndocker run --security-opt seccomp=seccomp.json IMAGE\n```\n");
+        }
+    }
+    let _ = writeln!(page, "\nRecorded by {}.", code(summary.written_by.as_bytes()));
+}
