@@ -7,8 +7,8 @@ use khard_common::stats;
 use khard_profile::{
     Bytes,
     recording::{
-        BadRunId, Confinement, ContainerRun, Coverage, Ended, From, Host, Observed, Proof, Run, RunCoverage,
-        RunId, Runtime, SeccompInForce, Subject,
+        BadRunId, Confinement, ContainerRun, Coverage, Ended, From, Host, Observed, Proof, Recording, Run,
+        RunCoverage, RunId, Runtime, SeccompInForce, Subject, UnknownRun,
     },
 };
 use serde::Serialize;
@@ -102,7 +102,17 @@ impl Instance {
 
     /// Calls seen so far in workload and joiners, as of the last refresh.
     pub fn n_calls(&self) -> usize {
-        self.seen.n_calls()
+        self.without_border().map_or_else(|| self.seen.n_calls(), |seen| seen.n_calls())
+    }
+
+    /// What was seen, of a cgroup that showed no border between whoever prepared its processes and their work.
+    fn without_border(&self) -> Option<Seen> {
+        matches!(self.identity.subject, Subject::Cgroup { .. }).then(|| self.seen.without_border()).flatten()
+    }
+
+    /// Adds all observations to a recording that has the run.
+    pub(super) fn write_to(&self, recording: &mut Recording, run: RunId) -> Result<(), UnknownRun> {
+        self.without_border().as_ref().unwrap_or(&self.seen).write_to(recording, run)
     }
 
     pub(super) fn has_sightings(&self, tenants: &BTreeMap<SlotNumber, Tenant>) -> bool {
@@ -171,7 +181,11 @@ impl Instance {
         if self.identity.confinement.seccomp != SeccompInForce::None {
             add("recorded under a seccomp filter: calls that it refused are not in the recording".to_owned());
         }
-        if matches!(self.start, Start::FirstInstruction { .. })
+        if self.without_border().is_some() {
+            add("no change of root was seen before a program began, as in a container: the calls of whoever started \
+                 it in this cgroup count as its own"
+                .to_owned());
+        } else if matches!(self.start, Start::FirstInstruction { .. })
             && !self.seen.has_workload
             && self.ended.is_some()
         {

@@ -375,7 +375,7 @@ impl Session {
                 .map_err(|error| SessionError::Assemble(Box::new(error)))?;
             let id = run.id;
             recording.add_run(run);
-            instance.seen.write_to(&mut recording, id).map_err(assemble)?;
+            instance.write_to(&mut recording, id).map_err(assemble)?;
         }
         Ok(Some(recording))
     }

@@ -59,6 +59,7 @@ fn place_of(call: &SyscallRecord) -> Option<usize> {
 }
 
 /// Everything about one instance.
+#[derive(Clone)]
 pub(super) struct Seen {
     table: Box<[u8; TABLE_BYTES]>,
     witnesses: BTreeMap<(usize, u8), SyscallRecord>,
@@ -119,6 +120,35 @@ impl Seen {
         for at in numbers.filter_map(|nr| table_index(TableAbi::Native, nr)) {
             self.table[at] |= phase::WORKLOAD;
         }
+    }
+
+    /// The same, where no border can be in sight: who starts a process in a cgroup that is no container changes
+    /// neither its mounts nor its root. All that was called before the border is then taken for the work itself:
+    /// wider than needed, never narrower. `None` where a border was seen.
+    pub(super) fn without_border(&self) -> Option<Self> {
+        let has = |bits| self.table.iter().any(|byte| byte & bits != 0);
+        let no_workload = !self.has_workload && has(phase::RUNTIME | phase::RUNTIME_FILTERED);
+        let no_joiner = !has(phase::JOINER) && has(phase::JOINING | phase::JOINING_FILTERED);
+        if !no_workload && !no_joiner {
+            return None;
+        }
+        let moved = |bit| match bit {
+            phase::RUNTIME | phase::RUNTIME_FILTERED if no_workload => phase::WORKLOAD,
+            phase::JOINING | phase::JOINING_FILTERED if no_joiner => phase::JOINER,
+            _ => bit,
+        };
+        let mut seen = Self { witnesses: BTreeMap::new(), ..self.clone() };
+        for byte in seen.table.iter_mut() {
+            let bits = (0..8).map(|bit| *byte & 1 << bit).filter(|bit| *bit != 0);
+            *byte = bits.fold(0, |all, bit| all | moved(bit));
+        }
+        for ((at, bit), record) in &self.witnesses {
+            let kept = seen.witnesses.entry((*at, moved(*bit))).or_insert(*record);
+            if record.header.time_ns < kept.header.time_ns {
+                *kept = *record;
+            }
+        }
+        Some(seen)
     }
 
     /// How many calls were seen in the phases that a profile is made for.
