@@ -1,5 +1,6 @@
 //! Facts about the Recording: merge laws, the JSON form's round trip and its refusals.
 
+use khard_profile::Bytes;
 use khard_profile::recording::*;
 use proptest::prelude::*;
 
@@ -162,4 +163,53 @@ fn other_subjects_images_and_machines_do_not_merge_silently() {
     elsewhere.add_run(Run { host: Host { machine: "aarch64".to_owned(), ..run(1).host }, ..run(1) });
     assert!(matches!(small().merge(elsewhere.clone(), policy), Err(MergeError::Machines { .. })));
     assert!(small().merge(elsewhere, MergePolicy { mixed_machines: true, ..policy }).is_ok());
+}
+
+/// One of each: every kind of value that the form has. Not every combination of them makes sense.
+fn one_of_each() -> Recording {
+    let mut recording = Recording::new(subject());
+    recording.add_run(Run { notes: vec!["a note".to_owned()], ..run(0) });
+    let observed = Observed {
+        from: From::Late,
+        lost: [("slots_full".to_owned(), 3)].into(),
+        proof: Proof::from_misses([("sys_enter_raw".to_owned(), 12)].into()),
+    };
+    let mut second = run(1);
+    second.ended = Ended::Checkpoint;
+    second.cgroup_path = Bytes::from(&b"/\xff"[..]);
+    second.init_pid = None;
+    second.container = None;
+    second.runtime = None;
+    second.confinement = Confinement {
+        no_new_privs: None,
+        privileged: None,
+        seccomp: SeccompInForce::Localhost { path: "/profiles/a.json".into(), n_filters: Some(2) },
+        apparmor: AppArmorInForce::Named { name: "web".into(), mode: "enforce".to_owned() },
+    };
+    second.coverage.syscalls = Coverage::Inferred(observed);
+    recording.add_run(second);
+    let mut third = run(2);
+    third.coverage.syscalls = Coverage::None(NotObserved { reason: "no BTF".to_owned() });
+    recording.add_run(third);
+    let witness = Witness {
+        time_ns: 1_200_345,
+        run: run_id(1),
+        tgid: 77,
+        tid: 78,
+        comm: Bytes::from(&b"\xfe"[..]),
+        exe: "nginx".into(),
+    };
+    recording.observe_syscall(run_id(1), READ, Phase::Workload, Some(witness)).unwrap();
+    recording.observe_phases(run_id(0), READ, PhaseSet::from_byte(0b11_1111).unwrap()).unwrap();
+    for (abi, nr) in [(Abi::Ia32, 102), (Abi::X32, 512), (Abi::Aarch64, 9999)] {
+        let phases = PhaseSet::EMPTY.with(Phase::Joiner);
+        recording.observe_phases(run_id(0), SyscallKey { abi, nr }, phases).unwrap();
+    }
+    recording
+}
+
+#[test]
+fn the_form_of_version_1_stays_as_it_is() {
+    let json = one_of_each().to_json().unwrap();
+    insta::assert_snapshot!(String::from_utf8(json).unwrap());
 }
