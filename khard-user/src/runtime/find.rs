@@ -255,6 +255,9 @@ mod tests {
             container("cc11", "db", p(), Exited),
             container("cc22", "side", p(), Running),
             container("cc33", "side", pod("q", "default", "other", true), Running),
+            container("ee00", "job", pod("q", "default", "other", true), Exited),
+            container("ee11", "job", p(), Running),
+            container("ee22", "job", p(), Exited),
         ];
         let chosen = |key: &str| choose_container(&all, key).map(|c| c.id.0);
         assert_eq!(chosen("dbaa").ok().as_deref(), Some("dbaa"));
@@ -262,6 +265,8 @@ mod tests {
         assert_eq!(chosen("db").ok().as_deref(), Some("cc11"));
         assert_eq!(chosen("dba").ok().as_deref(), Some("dbaa"));
         assert_eq!(chosen("cc0").ok().as_deref(), Some("cc00"));
+        // One that runs wins over those that have ended, in other pods and later attempts too.
+        assert_eq!(chosen("job").ok().as_deref(), Some("ee11"));
         assert!(matches!(chosen("nothing"), Err(RuntimeError::ContainerNotFound { .. })));
         assert!(matches!(chosen(""), Err(RuntimeError::ContainerNotFound { .. })));
         let Err(RuntimeError::ContainerAmbiguous { candidates, .. }) = chosen("side") else {

@@ -1,6 +1,6 @@
 //! The stream of changes, against a runtime that has events or none, dies and comes back.
 use super::*;
-use crate::runtime::fake::{Fake, Manner};
+use crate::runtime::fake::{Fake, Manner, PATIENT};
 use wire::ContainerState::{ContainerCreated, ContainerExited, ContainerRunning};
 
 /// One change in a word and the name of what changed.
@@ -20,7 +20,8 @@ fn told(change: &Change) -> String {
 
 async fn expect(watch: &mut Watch, expected: &[&str]) {
     for expected in expected {
-        let change = watch.next().await.expect("a watch does not end by itself");
+        let change = tokio::time::timeout(PATIENT, watch.next()).await.expect("it is told in time");
+        let change = change.expect("a watch does not end by itself");
         assert_eq!(told(&change), *expected);
     }
 }
