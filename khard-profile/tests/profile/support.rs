@@ -243,3 +243,8 @@ pub(crate) fn floor_of(recording: &Recording, names: &[&str]) -> Floor {
     }
     Floor::choose(&FloorChoice::Auto, recording, true, &data).unwrap()
 }
+
+/// A text that does not change with khard's version.
+pub(crate) fn without_version(text: &str) -> String {
+    text.replace(concat!("khard ", env!("CARGO_PKG_VERSION")), "khard VERSION")
+}
