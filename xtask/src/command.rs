@@ -28,6 +28,8 @@ pub(crate) trait CommandExt {
     /// Starts it in a process group of its own, so that the terminal's Ctrl-C does not reach it: whoever started
     /// it ends it. It is killed when this process dies, however that happens.
     fn spawn_owned(&mut self) -> Result<Child>;
+    /// Starts it in our own process group, so that it may use the terminal. It is killed when this process dies.
+    fn spawn_on_terminal(&mut self) -> Result<Child>;
 }
 
 impl CommandExt for Command {
@@ -75,7 +77,10 @@ impl CommandExt for Command {
     }
 
     fn spawn_owned(&mut self) -> Result<Child> {
-        self.process_group(0);
+        self.process_group(0).spawn_on_terminal()
+    }
+
+    fn spawn_on_terminal(&mut self) -> Result<Child> {
         // SAFETY: prctl is async-signal-safe and touches no memory of ours.
         unsafe {
             self.pre_exec(|| {

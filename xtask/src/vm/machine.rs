@@ -21,7 +21,11 @@ use super::{
     initramfs,
     kernels::{self, Kernel},
 };
-use crate::{command::CommandExt as _, interrupt, paths::Paths};
+use crate::{
+    command::{CommandExt as _, terminate},
+    interrupt,
+    paths::Paths,
+};
 
 const BUSYBOX: &str = "/bin/busybox";
 /// The daemon that shares a folder, in Debian 12 and in later ones (the options are understood by both).
@@ -58,6 +62,7 @@ pub(crate) struct Machine {
     /// The control port, and what commands write.
     pub ports: Ports,
     run_dir: PathBuf,
+    interactive: bool,
 }
 
 /// The connections to the guest's agent.
@@ -143,12 +148,13 @@ impl Machine {
             // QEMU keeps what the guest writes to its disks here.
             .env("TMPDIR", &run_dir.0);
         let mut machine = Self {
-            qemu: qemu.spawn_owned()?,
+            qemu: if config.interactive { qemu.spawn_on_terminal()? } else { qemu.spawn_owned()? },
             daemons,
             share_disk,
             console: Console::new(run_dir.0.join("console")),
             ports: Ports { control: pair()?, out: pair()?, err: pair()? },
             run_dir: run_dir.keep(),
+            interactive: config.interactive,
         };
         machine.ports = Ports {
             control: machine.connect("control")?,
@@ -206,6 +212,10 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
+        if self.interactive {
+            // It gives the terminal back as it was.
+            terminate(&mut self.qemu);
+        }
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
         // A daemon ends by itself when QEMU has closed its socket.
