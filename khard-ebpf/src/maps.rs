@@ -1,4 +1,4 @@
-//! The maps, and nothing about what they mean to whom.
+//! The maps that several modules share. The processes' map is `phase`'s own.
 
 use aya_ebpf::{
     macros::map,
@@ -6,13 +6,13 @@ use aya_ebpf::{
 };
 use khard_common::{
     limits::{
-        PROCESSES as MAX_PROCESSES, RING_BYTES, SLOTS as MAX_SLOTS, STATS as MAX_STATS,
-        SUBJECTS as MAX_SUBJECTS, VERDICTS, WATCHED as MAX_WATCHED,
+        RING_BYTES, SLOTS as MAX_SLOTS, STATS as MAX_STATS, SUBJECTS as MAX_SUBJECTS, VERDICTS,
+        WATCHED as MAX_WATCHED,
     },
     slot::Slot,
 };
 
-use crate::{phase::Process, word::Word};
+use crate::word::Word;
 
 /// `BPF_F_MMAPABLE` (include/uapi/linux/bpf.h): user space reads the tables without a system call, so that
 /// reading them cannot make the kernel skip a perf tracepoint program.
@@ -33,10 +33,6 @@ pub(crate) static WATCHED: HashMap<u64, u8> = HashMap::with_max_entries(MAX_WATC
 /// Slots without a subject, emptied by user space.
 #[map]
 pub(crate) static FREE_SLOTS: Queue<u32> = Queue::with_max_entries(MAX_SLOTS, 0);
-
-/// Processes (by tgid) that are not the workload.
-#[map]
-pub(crate) static PROCESSES: HashMap<u32, Process> = HashMap::with_max_entries(MAX_PROCESSES, 0);
 
 /// First sightings and births.
 #[map]

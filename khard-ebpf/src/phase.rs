@@ -8,16 +8,16 @@
 //! it makes a call: `self_exec_id` tells that an exec has happened, so no exec hook is needed, and none can be
 //! skipped. There is always a call between the change of root and the exec: the exec itself.
 
-use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::{bindings::BPF_NOEXIST, macros::map, maps::HashMap};
 use khard_common::{
-    phase,
+    limits, phase,
     slot::{BORDER_IS_FIRST_EXEC, OTHERS_JOINER, OTHERS_JOINING, OTHERS_RUNTIME, STARTED, Slot},
     stats,
 };
 
 use crate::{
     kernel::task::{Current, Task},
-    maps::{PROCESSES, STATS},
+    maps::STATS,
     subject, word,
 };
 
@@ -28,7 +28,7 @@ const JOINER: u32 = 2;
 /// A process that is not the workload.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(crate) struct Process {
+struct Process {
     /// Tells this process from a later one with the same id.
     start_ns: u64,
     /// The slot's tenant when it was counted there.
@@ -45,6 +45,10 @@ pub(crate) struct Process {
     border_exec_id: u32,
     reserved: u32,
 }
+
+/// By tgid.
+#[map]
+static PROCESSES: HashMap<u32, Process> = HashMap::with_max_entries(limits::PROCESSES, 0);
 
 #[inline(always)]
 const fn weight(stage: u32) -> u64 {

@@ -1,5 +1,6 @@
 //! Everything impure of khard: kernel, container runtimes, terminal, files.
 pub mod bpf;
+mod causes;
 pub mod cgroup;
 pub mod cli;
 pub mod command;

@@ -103,7 +103,7 @@ fn words(text: &str) -> Vec<String> {
 
 fn btf() -> Finding<BtfFacts> {
     match Btf::of_kernel() {
-        Err(error) => Finding::Unknown(super::with_causes(&error)),
+        Err(error) => Finding::Unknown(crate::causes::with_causes(&error)),
         Ok(btf) => {
             let missing =
                 FIELDS.iter().filter(|field| btf.offset(field).is_err()).map(|field| field.name.to_owned());

@@ -59,7 +59,7 @@ impl Outcome {
 
 impl<E: std::error::Error> From<Result<(), E>> for Outcome {
     fn from(result: Result<(), E>) -> Self {
-        result.map_or_else(|error| Self::No(with_causes(&error)), |()| Self::Yes)
+        result.map_or_else(|error| Self::No(crate::causes::with_causes(&error)), |()| Self::Yes)
     }
 }
 
@@ -98,21 +98,6 @@ fn brief(reason: &str) -> &str {
     line.split(". Verifier output:").next().unwrap_or_default()
 }
 
-/// An error with all its causes.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        // Some errors repeat their cause in their own words.
-        if !text.ends_with(&words) {
-            text = format!("{text}: {words}");
-        }
-        cause = error.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,21 +107,5 @@ mod tests {
         assert_eq!(brief("not loaded. Verifier output: 0: R1=ctx()\n1: exit"), "not loaded");
         assert_eq!(brief("one\ntwo"), "one");
         assert_eq!(brief(""), "");
-    }
-
-    #[test]
-    fn causes_are_told_once() {
-        #[derive(Debug, thiserror::Error)]
-        #[error("cannot load{}", .told.then_some(": not permitted").unwrap_or_default())]
-        struct Load {
-            told: bool,
-            source: Cause,
-        }
-        #[derive(Debug, thiserror::Error)]
-        #[error("not permitted")]
-        struct Cause;
-        for told in [true, false] {
-            assert_eq!(with_causes(&Load { told, source: Cause }), "cannot load: not permitted");
-        }
     }
 }

@@ -109,7 +109,7 @@ async fn endpoint_facts(candidate: Endpoint) -> Option<EndpointFacts> {
             let version = connection.version();
             (Some(format!("{} {}", version.runtime_name, version.runtime_version)), None)
         }
-        Err(why) => (None, Some(super::with_causes(&why))),
+        Err(why) => (None, Some(crate::causes::with_causes(&why))),
     };
     Some(EndpointFacts { endpoint: candidate.text, answers, problem })
 }

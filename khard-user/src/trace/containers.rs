@@ -8,20 +8,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use khard_profile::{
-    Bytes,
-    recording::{Confinement, ContainerRun, Runtime as RecordedRuntime, SeccompInForce, Subject},
-};
 use tokio::task::JoinSet;
 
-use super::{TraceError, outputs::Outputs, warn_of_filter};
+use super::{TraceError, identity, outputs::Outputs};
 use crate::{
-    confinement,
+    causes::with_causes,
     runtime::{
-        Change, Container, ContainerDetails, ContainerId, ContainerState, Privileged, Runtime, RuntimeError,
-        Seccomp, Watch, WatchFilter, cgroup_name,
+        Change, Container, ContainerDetails, ContainerId, ContainerState, Runtime, RuntimeError, Watch,
+        WatchFilter, cgroup_name,
     },
-    session::{Birth, Identity, InstanceId, Session},
+    session::{Birth, InstanceId, Session},
 };
 
 /// A target that a container runtime knows.
@@ -207,7 +203,7 @@ impl Containers {
                 self.was_lost = true;
                 tracing::warn!(
                     "lost the container runtime ({}): recording goes on, containers that start now get their names when it is back",
-                    with_sources(&error)
+                    with_causes(&error)
                 );
             }
             Change::RuntimeBack => {
@@ -300,7 +296,7 @@ impl Containers {
             Ok(Some(found)) => found,
             Ok(None) => return Ok(()),
             Err(error) => {
-                tracing::debug!("asked for container {id}: {}", with_sources(&error));
+                tracing::debug!("asked for container {id}: {}", with_causes(&error));
                 return Ok(());
             }
         };
@@ -314,27 +310,27 @@ impl Containers {
             Err(error @ (RuntimeError::Sandboxed { .. } | RuntimeError::NoOwnCgroup { .. })) => {
                 known.is_stranger = true;
                 if self.refused.insert(id) {
-                    tracing::error!("{}", with_sources(&error));
+                    tracing::error!("{}", with_causes(&error));
                 }
                 return Ok(());
             }
             // Not to be had now: ask again while it lives, else go without.
             Err(error) if error.is_transient() => {
-                tracing::debug!("asked for the details of {id}: {}", with_sources(&error));
+                tracing::debug!("asked for the details of {id}: {}", with_causes(&error));
                 return Ok(());
             }
             Err(_) => None,
         };
-        let identity = identity_of(&container, details.as_ref(), &self.manager);
+        let identity = identity::of_container(&container, details.as_ref(), &self.manager);
         known.is_unfinished = details.as_ref().is_none_or(|details| details.pid.is_none());
         if let Some(kept) = known.instance.and_then(|instance| session.identity_mut(instance)) {
             if kept.confinement.seccomp != identity.confinement.seccomp {
-                warn_of_filter(&identity);
+                identity::warn_of_filter(&identity);
             }
             *kept = identity;
             return Ok(());
         }
-        warn_of_filter(&identity);
+        identity::warn_of_filter(&identity);
         let birth = known.birth.clone().or_else(|| find_birth(session, &id));
         let instance = if let Some(birth) = birth.filter(|birth| {
             session.unclaimed().iter().any(|b| b.slot == birth.slot && b.cgroup_id == birth.cgroup_id)
@@ -431,80 +427,4 @@ async fn check_exists(runtime: &Runtime, target: &ContainerTarget) -> Result<(),
             runtime.details(&container).await.map(drop)
         }
     }
-}
-
-fn identity_of(container: &Container, details: Option<&ContainerDetails>, manager: &str) -> Identity {
-    let pod = &container.pod;
-    let confinement = details.map_or(
-        Confinement {
-            no_new_privs: None,
-            privileged: None,
-            seccomp: SeccompInForce::Unknown { n_filters: None },
-            apparmor: confinement::apparmor_of(None),
-        },
-        confinement_of,
-    );
-    let mut notes = Vec::new();
-    if confinement.privileged == Some(true) {
-        notes.push("the container is privileged: runtimes apply no seccomp profile to it".to_owned());
-    }
-    Identity {
-        subject: Subject::of_container(&pod.namespace, &pod.name, &pod.labels, &container.name),
-        label: format!("{}/{}", pod.name, container.name),
-        container: Some(ContainerRun {
-            container_id: container.id.0.clone(),
-            sandbox_id: pod.id.0.clone(),
-            pod: pod.name.clone(),
-            attempt: container.attempt,
-            image: container.image.clone(),
-            image_id: container.image_id.clone(),
-        }),
-        runtime: details.map(|details| RecordedRuntime {
-            name: details.oci_runtime.name.clone().unwrap_or_else(|| "unknown".to_owned()),
-            version: details.oci_runtime.version.clone(),
-            handler: pod.handler.clone(),
-            manager: Some(manager.to_owned()),
-        }),
-        confinement,
-        init_pid: details.and_then(|details| details.pid),
-        notes,
-    }
-}
-
-fn confinement_of(details: &ContainerDetails) -> Confinement {
-    let process = details.pid.map(confinement::of_process).unwrap_or_default();
-    let n_filters = process.seccomp_filters;
-    let seccomp = match &details.seccomp {
-        // The configuration is the last word only where the process has none of its own yet.
-        Seccomp::None => match process.seccomp_mode {
-            Some(2) => SeccompInForce::Unknown { n_filters },
-            _ => SeccompInForce::None,
-        },
-        Seccomp::RuntimeDefault => SeccompInForce::RuntimeDefault { n_filters },
-        Seccomp::Localhost(path) => SeccompInForce::Localhost { path: Bytes::from(path.as_str()), n_filters },
-        Seccomp::Unknown | Seccomp::Other => match process.seccomp_mode {
-            Some(0) => SeccompInForce::None,
-            _ => SeccompInForce::Unknown { n_filters },
-        },
-    };
-    Confinement {
-        no_new_privs: details.no_new_privileges,
-        privileged: match details.privileged {
-            Privileged::Stated(is) | Privileged::Derived(is) => Some(is),
-            Privileged::Unknown => None,
-        },
-        seccomp,
-        apparmor: confinement::apparmor_of(details.pid),
-    }
-}
-
-/// An error with all its causes, on one line.
-pub(super) fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -2,6 +2,7 @@
 //! file. It must not know maps (that is `bpf`) nor how rules are chosen (that is `khard-profile`).
 
 mod containers;
+mod identity;
 mod live;
 mod outputs;
 mod signals;
@@ -10,16 +11,12 @@ mod waiting;
 use std::{
     ffi::OsString,
     io,
-    os::unix::ffi::OsStrExt,
     path::PathBuf,
     process::ExitStatus,
     time::{Duration, Instant},
 };
 
-use khard_profile::{
-    Bytes, escape,
-    recording::{Confinement, Ended, SeccompInForce, Subject},
-};
+use khard_profile::recording::Ended;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 pub(crate) use self::outputs::{CHECKPOINT_FILE, RECORDING_FILE};
@@ -35,12 +32,11 @@ use crate::{
     bpf::{AttachPlan, KernelVersion},
     cgroup::{CgroupError, CgroupTree, OwnCgroup},
     command::{CommandError, Started, User},
-    confinement,
     output::files::WriteError,
     privilege::{self, PrivilegeError},
     profiles::{ProfileChoices, ProfileError},
     runtime::RuntimeError,
-    session::{Identity, InstanceId, Session, SessionError},
+    session::{InstanceId, Session, SessionError},
 };
 
 /// What `khard trace` was asked for.
@@ -204,8 +200,8 @@ impl Trace {
 
     fn record_cgroup(&mut self, path: PathBuf) -> Result<(), TraceError> {
         if let Some(id) = self.session.tree().id(&path)? {
-            let identity = cgroup_identity(self.session.tree(), &path);
-            warn_of_filter(&identity);
+            let identity = identity::of_cgroup(self.session.tree(), &path);
+            identity::warn_of_filter(&identity);
             let instance = self.session.record_running(id, path.clone(), identity)?;
             self.outputs.assign_cgroup(&path, instance)
         } else {
@@ -272,7 +268,7 @@ impl Trace {
             if let Some(around) = self.session.instance_around(&birth.path) {
                 self.session.claim_for(&birth, around);
             } else if let Some(path) = self.waiting.claim(&birth) {
-                let identity = cgroup_identity(self.session.tree(), &path);
+                let identity = identity::of_cgroup(self.session.tree(), &path);
                 let instance = self.session.claim(&birth, identity);
                 self.outputs.assign_cgroup(&path, instance)?;
             } else if !self.containers.consider(&birth) && !self.waiting.is_around(&birth) {
@@ -345,22 +341,8 @@ impl Recorded {
     ) -> Result<Self, TraceError> {
         let program = argv.first().cloned().unwrap_or_default();
         let cgroup = session.tree().create(&format!("khard-{}", std::process::id()))?;
-        let own = confinement::of_process(std::process::id());
-        let identity = Identity {
-            subject: Subject::Command { program: Bytes::from(program.as_bytes()) },
-            label: program.to_string_lossy().into_owned(),
-            container: None,
-            runtime: None,
-            confinement: Confinement {
-                no_new_privs: own.no_new_privs,
-                privileged: None,
-                seccomp: seccomp_of(own),
-                apparmor: confinement::apparmor_of(Some(std::process::id())),
-            },
-            init_pid: None,
-            notes: Vec::new(),
-        };
-        warn_of_filter(&identity);
+        let identity = identity::of_command(&program);
+        identity::warn_of_filter(&identity);
         let instance = session.record_command(cgroup.id, cgroup.path.clone(), identity)?;
         let started = Started::spawn(argv, &cgroup, user)?;
         if let Some(identity) = session.identity_mut(instance) {
@@ -368,47 +350,5 @@ impl Recorded {
         }
         outputs.assign_command(&program, instance)?;
         Ok(Self { started, _cgroup: cgroup })
-    }
-}
-
-/// Says at once what a recording under a filter cannot hold, so that nobody learns it from the summary.
-fn warn_of_filter(identity: &Identity) {
-    let name = escape::terminal(identity.label.as_bytes());
-    let filter = match &identity.confinement.seccomp {
-        SeccompInForce::None => return,
-        SeccompInForce::RuntimeDefault { .. } => "the runtime's default seccomp filter".to_owned(),
-        SeccompInForce::Localhost { path, .. } => {
-            format!("the seccomp filter {}", escape::terminal(path.as_slice()))
-        }
-        SeccompInForce::Unknown { .. } => "a seccomp filter".to_owned(),
-    };
-    tracing::warn!(
-        "{name} runs under {filter}: calls that it refuses are not in the recording; record with seccomp unconfined to see them"
-    );
-}
-
-/// What a process is under, for one whose profile's origin nobody tells.
-fn seccomp_of(process: confinement::ProcessConfinement) -> SeccompInForce {
-    match process.seccomp_mode {
-        Some(0) => SeccompInForce::None,
-        _ => SeccompInForce::Unknown { n_filters: process.seccomp_filters },
-    }
-}
-
-fn cgroup_identity(tree: &CgroupTree, path: &std::path::Path) -> Identity {
-    // A cgroup that is empty yet is confined by nothing but what its processes bring with them.
-    let first = tree.processes(path).first().copied();
-    let process = first.map(confinement::of_process);
-    let seccomp = process.map_or(SeccompInForce::None, seccomp_of);
-    let no_new_privs = process.and_then(|process| process.no_new_privs);
-    let apparmor = confinement::apparmor_of(first);
-    Identity {
-        subject: Subject::Cgroup { path: Bytes::from(path.as_os_str().as_bytes()) },
-        label: path.to_string_lossy().into_owned(),
-        container: None,
-        runtime: None,
-        confinement: Confinement { no_new_privs, privileged: None, seccomp, apparmor },
-        init_pid: first,
-        notes: Vec::new(),
     }
 }

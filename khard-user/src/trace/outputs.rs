@@ -8,8 +8,9 @@ use std::{
 
 use khard_profile::recording::{Ended, Recording};
 
-use super::{Options, TraceError, containers::with_sources};
+use super::{Options, TraceError};
 use crate::{
+    causes::with_causes,
     output::files::OutDir,
     profiles::{self, ProfileChoices, Written},
     runtime::Container,
@@ -104,7 +105,7 @@ impl Outputs {
             let json = to_json(&recording)?;
             let written = self.dir(place).and_then(|dir| Ok(dir.write(CHECKPOINT_FILE, &json)?));
             if let Err(error) = written {
-                tracing::warn!("no checkpoint: {}", with_sources(&error));
+                tracing::warn!("no checkpoint: {}", with_causes(&error));
             }
         }
         Ok(())
