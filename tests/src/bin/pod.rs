@@ -182,7 +182,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
         }
         Verb::Wait(target) => {
             let id = target.container(&kubelet).await?.id;
-            let ended = kubelet.wait_for_end(&id, std::time::Duration::MAX / 2).await?;
+            let ended = kubelet.wait_for_end(&id, std::time::Duration::MAX).await?;
             return Ok(exit_code(ended.exit_code.unwrap_or(-1)));
         }
         Verb::Ps => {

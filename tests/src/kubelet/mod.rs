@@ -14,7 +14,7 @@ use khard_user::runtime::{
     cri::{connection::Connection, endpoint, generated as wire},
 };
 use std::{fs, path::Path, time::Duration};
-use tokio::time::{Instant, sleep};
+use tokio::time::{sleep, timeout};
 
 /// The longest any call may take: an emulated machine is slow, and stopping waits for the grace period.
 const LIMIT: Duration = Duration::from_mins(2);
@@ -178,18 +178,18 @@ impl Kubelet {
     /// # Errors
     /// It does not within `limit`, or is removed.
     pub async fn wait_for_end(&self, id: &ContainerId, limit: Duration) -> Result<Container> {
-        let deadline = Instant::now() + limit;
-        loop {
-            let found =
-                self.runtime.container(id).await?.with_context(|| format!("container {id} is gone"))?;
-            if found.state == ContainerState::Exited {
-                return Ok(found);
+        let ended = async {
+            loop {
+                let found = self.runtime.container(id).await?;
+                let found = found.with_context(|| format!("container {id} is gone"))?;
+                if found.state == ContainerState::Exited {
+                    return Ok(found);
+                }
+                sleep(Duration::from_millis(50)).await;
             }
-            if Instant::now() > deadline {
-                bail!("container {} still runs after {} s", found.name, limit.as_secs());
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
+        };
+        let late = || format!("container {id} still runs after {} s", limit.as_secs());
+        timeout(limit, ended).await.with_context(late)?
     }
 
     /// Runs a command in a container and waits for its end: what a probe or `kubectl exec` does.
