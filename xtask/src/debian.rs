@@ -31,10 +31,14 @@ pub(crate) fn suite() -> String {
     }
 }
 
-/// `sources.list` lines of a suite and its security updates.
+/// `sources.list` lines of a suite and its security updates; sid has none.
 pub(crate) fn sources(suite: &str) -> Vec<String> {
     let Mirrors { main, security } = mirrors();
-    vec![format!("deb {main} {suite} main"), format!("deb {security} {suite}-security main")]
+    let mut lines = vec![format!("deb {main} {suite} main")];
+    if suite != "sid" {
+        lines.push(format!("deb {security} {suite}-security main"));
+    }
+    lines
 }
 
 /// The two mirrors that the archive is read from.
@@ -149,7 +153,17 @@ pub(crate) fn unpack_deb(deb: &Path, tree: &Path) -> Result<()> {
 
 /// Makes a folder of Debian's packages; `variant` and further options are mmdebstrap's.
 pub(crate) fn bootstrap(tree: &Path, variant: &str, packages: &[&str], options: &[&str]) -> Result<()> {
-    let suite = suite();
+    bootstrap_of(&suite(), tree, variant, packages, options)
+}
+
+/// As [`bootstrap`], of any suite.
+pub(crate) fn bootstrap_of(
+    suite: &str,
+    tree: &Path,
+    variant: &str,
+    packages: &[&str],
+    options: &[&str],
+) -> Result<()> {
     if tree.exists() {
         bail!("{} is in the way", tree.display());
     }
@@ -159,9 +173,9 @@ pub(crate) fn bootstrap(tree: &Path, variant: &str, packages: &[&str], options: 
         .args(["--aptopt=APT::Install-Recommends \"false\"", "--dpkgopt=path-exclude=/usr/share/man/*"])
         .args(["--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=path-exclude=/usr/share/doc/*"])
         .args(options)
-        .arg(&suite)
+        .arg(suite)
         .arg(tree)
-        .args(sources(&suite))
+        .args(sources(suite))
         .read()?;
     Ok(())
 }

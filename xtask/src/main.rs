@@ -5,6 +5,8 @@ mod build;
 mod command;
 mod containers;
 mod debian;
+mod demo;
+mod floor;
 mod interrupt;
 mod paths;
 mod setup;
@@ -39,6 +41,10 @@ enum Verb {
     Test(test::TestArgs),
     /// Run a command in a guest with another kernel.
     Vm(vm::VmArgs),
+    /// Measure what runtimes call under a filter, and keep it in khard's data.
+    Floor(floor::FloorArgs),
+    /// Record a real pod, write its profile, run it again under it.
+    Demo,
     /// Start a containerd with images, on this machine and apart from all else; run a command beside it, or wait.
     Containerd {
         /// What to run in the pods' network, with `CONTAINER_RUNTIME_ENDPOINT` set and khard in PATH.
@@ -74,7 +80,9 @@ fn run(verb: Verb) -> Result<u8> {
             Ok(0)
         }
         Verb::Containerd { command } => containers::containerd::verb(&paths, &command),
+        Verb::Floor(args) => floor::verb(&paths, &args),
         Verb::Test(args) => test::verb(&paths, &args),
+        Verb::Demo => demo::verb(&paths),
         Verb::Vm(args) => vm::verb(&paths, &args),
         Verb::Clippy => build::clippy(&paths).map(|()| 0),
     }
