@@ -1,2 +1,13 @@
 //! What the whole-program tests share.
+pub mod bundle;
+pub mod cgroup;
+pub mod khard;
 pub mod kubelet;
+pub mod node;
+pub mod observed;
+pub mod process;
+pub mod program;
+pub mod recorded;
+pub mod stopwatch;
+pub mod strace;
+pub mod wait;

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     env,
+    io::IsTerminal as _,
     path::PathBuf,
     process::{Command, Stdio},
 };
@@ -30,6 +31,9 @@ pub(crate) struct Built {
 
 /// Builds the kernel programs, `khard` with them inside, and the tests' programs.
 pub(crate) fn all(paths: &Paths) -> Result<Built> {
+    if !paths.target.join("release/khard").exists() {
+        eprintln!("xtask: build khard; the first time takes some minutes");
+    }
     let object = ebpf(paths)?;
     let mut executables = executables(
         cargo(paths)
@@ -138,7 +142,10 @@ fn executable(message: &Value) -> Option<(String, PathBuf)> {
 
 /// Runs a cargo build and returns its messages; what is for people goes to the terminal.
 fn messages(command: &mut Command) -> Result<Vec<Value>> {
-    command.args(["--message-format", "json-render-diagnostics", "--quiet"]).stderr(Stdio::inherit());
+    command.args(["--message-format", "json-render-diagnostics"]).stderr(Stdio::inherit());
+    if !std::io::stderr().is_terminal() {
+        command.arg("--quiet");
+    }
     let text = command.read_text()?;
     text.lines().map(|line| serde_json::from_str(line).context("cargo's messages")).collect()
 }

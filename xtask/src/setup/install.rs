@@ -3,6 +3,7 @@
 use std::{
     env,
     fs::{self, Permissions},
+    io::IsTerminal as _,
     os::unix::fs::PermissionsExt as _,
     path::Path,
     process::Command,
@@ -57,6 +58,9 @@ pub(crate) fn cargo_deny() -> CargoTool {
 pub(crate) fn cargo_tool(tool: &CargoTool) -> Result<()> {
     let mut command = Command::new("cargo");
     command.args(["install", "--locked"]).args(&tool.args);
+    if !std::io::stderr().is_terminal() {
+        command.arg("--quiet");
+    }
     // The program is cargo's own, not this workspace's: no target folder or flags of ours.
     command.env_remove("CARGO_TARGET_DIR").env_remove("RUSTFLAGS");
     if let Some(dir) = &tool.path {
@@ -89,11 +93,13 @@ pub(crate) fn packages(names: &[&str]) -> Result<()> {
 /// Refreshes apt's package lists.
 pub(crate) fn update() -> Result<()> {
     eprintln!("xtask: apt-get update: the package lists are old or do not fit");
-    apt().arg("update").run()
+    apt().arg("update").read()?;
+    Ok(())
 }
 
 fn install(names: &[&str]) -> Result<()> {
-    apt().args(["install", "--yes", "--no-install-recommends"]).args(names).run()
+    apt().args(["install", "--yes", "--no-install-recommends"]).args(names).read()?;
+    Ok(())
 }
 
 fn apt() -> Command {

@@ -111,7 +111,18 @@ pub(crate) fn verb(paths: &Paths, args: &SetupArgs) -> Result<u8> {
     if !args.check {
         ensure(paths, &purposes)?;
     }
-    let (plan, choice) = plan(&purposes)?;
+    let (plan, choice) = match plan(&purposes) {
+        Ok(planned) => planned,
+        Err(error) => {
+            eprintln!("xtask: missing:\n  {error:#}");
+            if probe::apt() && install::lists_are_old() {
+                eprintln!(
+                    "  (apt's package lists are old or empty; `cargo xtask setup` refreshes them, as root)"
+                );
+            }
+            return Ok(1);
+        }
+    };
     if purposes.contains(&Purpose::Build)
         && let Some(choice) = choice
     {

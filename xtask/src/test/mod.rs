@@ -9,6 +9,7 @@
 //!   `6.12`, `newest`), `KHARD_RUNTIMES` (`runc` or `runc,crun`), `KHARD_FULL` (`1` with `--full`),
 //!   `CONTAINER_RUNTIME_ENDPOINT` where there is a containerd.
 
+mod harness;
 mod place;
 mod report;
 
@@ -56,6 +57,8 @@ enum Place {
     Containers,
     /// A guest with this kernel.
     Guest(&'static str),
+    /// A guest with this kernel, to test the guests themselves.
+    Harness(&'static str),
 }
 
 struct Row {
@@ -70,11 +73,12 @@ struct Row {
 }
 
 const IN_GUEST: &[&str] = &["local_", "container_", "guest_", "full_"];
-static ROWS: [Row; 7] = [
+static ROWS: [Row; 8] = [
     row("unit", Place::Unit, &[], true, false),
     row("root", Place::Host, &["local_"], false, false),
     row("containers", Place::Containers, &["container_"], false, false),
     row("full", Place::Containers, &["full_"], false, true),
+    row("vm-harness", Place::Harness("6.12"), &[], true, false),
     row("vm-6.1", Place::Guest("6.1"), IN_GUEST, true, false),
     row("vm-6.12", Place::Guest("6.12"), IN_GUEST, true, false),
     row("vm-newest", Place::Guest("newest"), IN_GUEST, false, true),
@@ -130,7 +134,7 @@ pub(crate) fn verb(paths: &Paths, args: &TestArgs) -> Result<u8> {
             // Rows on this machine one by one, since they look at its kernel; guests, which are emulated by one thread
             // each, side by side.
             let (guests, others): (Vec<_>, Vec<_>) =
-                rows.into_iter().partition(|row| matches!(row.place, Place::Guest(_)));
+                rows.into_iter().partition(|row| matches!(row.place, Place::Guest(_) | Place::Harness(_)));
             for row in others {
                 finished.push(finish(&run, row));
                 interrupt::check()?;
@@ -173,7 +177,7 @@ fn prepare(paths: &Paths, rows: &[&Row]) -> Result<(Built, Vec<TestProgram>)> {
             Place::Unit => None,
             Place::Host => Some(Purpose::Test),
             Place::Containers => Some(Purpose::Containers),
-            Place::Guest(_) => Some(Purpose::Vm),
+            Place::Guest(_) | Place::Harness(_) => Some(Purpose::Vm),
         });
     }
     setup::ensure(paths, &purposes)?;

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{Place, Row, Run, report::Counts};
+use super::{Place, Row, Run, harness, report::Counts};
 use crate::{
     build::{self, TestProgram},
     command::{self, CommandExt as _},
@@ -42,6 +42,8 @@ pub(super) fn run(run: &Run, row: &Row) -> Result<Counts> {
         // Nothing is started for nothing.
         Place::Containers if run.programs(row).next().is_none() => Ok(Counts::default()),
         Place::Containers => host(run, row, &mut log, Some(&Containerd::start(run.paths)?)),
+        Place::Harness(_) if !run.args.program.is_empty() => Ok(Counts::default()),
+        Place::Harness(kernel) => harness::run(run, row.name, kernel),
         Place::Guest(kernel) => guest(run, row, &mut log, kernel),
     }
 }

@@ -22,6 +22,11 @@ impl Counts {
         Self { failed: vec![format!("{what}: {why}")], ..Self::default() }
     }
 
+    /// One pass.
+    pub(crate) fn pass() -> Self {
+        Self { n_passed: 1, ..Self::default() }
+    }
+
     /// Nothing ran, for a reason.
     pub(crate) fn skip(what: &str, why: &str) -> Self {
         Self { skipped: BTreeMap::from([(what.to_owned(), why.to_owned())]), ..Self::default() }

@@ -18,8 +18,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use session::Stream;
-pub(crate) use session::{Outcome, Session};
+pub(crate) use session::{Outcome, Session, Stream};
 
 use crate::{
     build,

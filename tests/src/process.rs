@@ -1,0 +1,73 @@
+//! Processes of a test: they end with it, however it ends.
+
+#![expect(clippy::missing_panics_doc, reason = "a test fails by panicking")]
+
+use std::{
+    os::unix::process::CommandExt as _,
+    process::{Child, Command, ExitStatus},
+};
+
+use crate::wait;
+
+/// A child that is killed when this value goes, or its thread dies.
+pub struct Owned(Child);
+
+impl Owned {
+    /// Starts it.
+    pub fn spawn(command: &mut Command) -> Self {
+        // SAFETY: prctl is async-signal-safe, and no memory is passed.
+        unsafe {
+            command.pre_exec(|| {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                Ok(())
+            });
+        }
+        Self(command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}")))
+    }
+
+    /// Its id.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: i32) {
+        signal_to(self.pid(), signal);
+    }
+
+    /// Whether it has not ended yet.
+    pub fn is_running(&mut self) -> bool {
+        self.0.try_wait().expect("a child can be waited for").is_none()
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        wait::value("the end of a child", || self.0.try_wait().expect("a child can be waited for"))
+    }
+
+    /// Kills it, if it is there.
+    pub fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Sends a signal to a process that the test knows to be its own.
+pub fn signal_to(pid: u32, signal: i32) {
+    let pid = i32::try_from(pid).expect("a process id");
+    // SAFETY: no memory is passed.
+    unsafe { libc::kill(pid, signal) };
+}
+
+/// Whether a process is there and no zombie.
+pub fn is_alive(pid: u32) -> bool {
+    // The state follows the name, which ends with the last parenthesis: proc_pid_stat(5).
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| !rest.starts_with('Z')))
+}

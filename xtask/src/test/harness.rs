@@ -1,0 +1,75 @@
+//! Tests of the guests themselves: what happens in one reaches this side, and a lost one is told from a command that
+//! fails. They need a guest, so they are no unit tests.
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail, ensure};
+
+use super::{Run, report::Counts};
+use crate::vm::{Options, Outcome, Parts, Session, Stream};
+
+/// A test, given how to boot a guest and the folder it shares.
+type Test = fn(&dyn Fn() -> Result<Session>, &Path) -> Result<()>;
+
+const TESTS: [(&str, Test); 3] = [
+    ("status_output_and_files_come_back", status_output_and_files_come_back),
+    ("a_panic_is_noticed_at_once_with_the_console", a_panic_is_noticed_at_once_with_the_console),
+    ("a_command_without_end_is_given_up", a_command_without_end_is_given_up),
+];
+
+pub(super) fn run(run: &Run, row: &str, kernel: &str) -> Result<Counts> {
+    let parts = Parts::make(run.paths, kernel, &run.built.bin_dir)?;
+    let share = run.paths.state_dir("share")?.join(row);
+    let mut counts = Counts::default();
+    for (name, test) in TESTS {
+        let _ = fs::remove_dir_all(&share);
+        fs::create_dir_all(&share)?;
+        let boot = || parts.boot(run.paths, &share, &Options::default(), false);
+        match test(&boot, &share) {
+            Ok(()) => counts.add(Counts::pass()),
+            Err(error) => counts.add(Counts::failure(name, &format!("{error:#}"))),
+        }
+    }
+    Ok(counts)
+}
+
+fn status_output_and_files_come_back(boot: &dyn Fn() -> Result<Session>, share: &Path) -> Result<()> {
+    let mut guest = boot()?;
+    fs::write(share.join("in"), "from the host\n")?;
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let script =
+        "cat in; echo trouble >&2; printf 'from the guest' > out; type khard > /dev/null || exit 1; exit 7";
+    let outcome = guest.run(script, Some(LIMIT), &mut |stream, bytes| match stream {
+        Stream::Out => out.extend(bytes),
+        Stream::Err => err.extend(bytes),
+    })?;
+    ensure!(matches!(outcome, Outcome::Exited(7)), "{outcome:?}");
+    ensure!(out == b"from the host\n", "standard output: {}", String::from_utf8_lossy(&out));
+    ensure!(err == b"trouble\n", "standard error: {}", String::from_utf8_lossy(&err));
+    guest.end()?;
+    ensure!(fs::read(share.join("out"))? == b"from the guest", "the file differs");
+    Ok(())
+}
+
+fn a_panic_is_noticed_at_once_with_the_console(boot: &dyn Fn() -> Result<Session>, _: &Path) -> Result<()> {
+    let mut guest = boot()?;
+    let started = Instant::now();
+    let outcome = guest.run("echo c > /proc/sysrq-trigger; sleep 1000", Some(LIMIT), &mut |_, _| {})?;
+    let Outcome::MachineGone(console) = outcome else { bail!("{outcome:?}") };
+    ensure!(console.contains("Kernel panic"), "the console has no panic: {console}");
+    ensure!(started.elapsed() < LIMIT / 2, "noticed after {} s", started.elapsed().as_secs());
+    Ok(())
+}
+
+fn a_command_without_end_is_given_up(boot: &dyn Fn() -> Result<Session>, _: &Path) -> Result<()> {
+    let mut guest = boot()?;
+    let outcome = guest.run("sleep 1000", Some(Duration::from_secs(2)), &mut |_, _| {})?;
+    ensure!(matches!(outcome, Outcome::OutOfTime), "{outcome:?}");
+    Ok(())
+}
+
+const LIMIT: Duration = Duration::from_mins(2);
