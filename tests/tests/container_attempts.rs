@@ -1,10 +1,6 @@
 //! Which containers are recorded, as which runs, from when, and what is left running.
 
-use std::{
-    collections::BTreeSet,
-    os::unix::fs::PermissionsExt as _,
-    path::Path,
-};
+use std::{collections::BTreeSet, os::unix::fs::PermissionsExt as _, path::Path};
 
 use khard_profile::recording::{Ended, From, Phase, Recording, Run};
 use khard_tests::{
@@ -63,7 +59,8 @@ fn a_restarted_container_is_one_more_run_in_the_same_folder() {
         assert_eq!((attempts, ids.len()), (BTreeSet::from([0, 1]), 2));
         // Both attempts served; only the first was joined.
         let n_runs = |call: &str, phase| {
-            let seen = recording.syscalls().iter().find(|(key, _)| khard_tests::observed::name(**key) == call);
+            let seen =
+                recording.syscalls().iter().find(|(key, _)| khard_tests::observed::name(**key) == call);
             seen.and_then(|(_, seen)| seen.in_phase(phase)).map_or(0, |sighting| sighting.runs.len())
         };
         assert_eq!(n_runs("accept4", Phase::Workload), 2);

@@ -27,10 +27,8 @@ fn executables(recording: &Recording, phase: Phase) -> BTreeSet<String> {
 /// Records a pod in which two commands are run, and returns its recording and what khard said.
 fn with_two_execs(node: &Node, handler: &str, seccomp: Seccomp) -> (Recording, String) {
     let container = ContainerSpec { seccomp, ..sleeper("shell") };
-    let spec = PodSpec {
-        runtime_handler: handler.to_owned(),
-        ..PodSpec::new(&unique("filtered"), container)
-    };
+    let spec =
+        PodSpec { runtime_handler: handler.to_owned(), ..PodSpec::new(&unique("filtered"), container) };
     let mut running = khard::trace(["--pod", &spec.name, "--wait"]);
     running.is_ready();
     let pod = node.start(spec);

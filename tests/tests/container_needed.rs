@@ -60,7 +60,8 @@ fn effect(node: &Node, workload: &Workload, handler: &str, recorded: &Recorded, 
     let container = workload.containers().pop().expect("a pod has a container");
     let profile = without(&recorded.profile(&container), call);
     let differs = |said: &Answers| {
-        let question = recorded.answers.iter().find(|(question, answer)| said.get(*question) != Some(*answer));
+        let question =
+            recorded.answers.iter().find(|(question, answer)| said.get(*question) != Some(*answer));
         question.map(|(question, answer)| {
             let instead = said.get(question).map_or("nothing", String::as_str);
             format!("{question}: {:?} instead of {:?}", tail(instead), tail(answer))

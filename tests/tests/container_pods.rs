@@ -149,7 +149,8 @@ fn the_shell_is_a_joiner(recording: &Recording, n_joiners: u64) {
     let listen = phases_of(recording, "listen");
     assert_eq!(listen.iter().collect::<Vec<_>>(), [Phase::Workload], "listen in {listen}");
     let seen = recording.syscalls().values().filter_map(|seen| seen.in_phase(Phase::Joiner));
-    let exes: BTreeSet<_> = seen.filter_map(|seen| Some(seen.witness.as_ref()?.exe.as_slice().to_owned())).collect();
+    let exes: BTreeSet<_> =
+        seen.filter_map(|seen| Some(seen.witness.as_ref()?.exe.as_slice().to_owned())).collect();
     assert!(exes.contains("busybox".as_bytes()), "{exes:?}");
 }
 
