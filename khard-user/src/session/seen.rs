@@ -6,7 +6,7 @@ use khard_common::{
     limits::{EXE_BYTES, TABLE_BYTES},
     phase,
     record::{SyscallRecord, until_nul},
-    slot::{Abi as TableAbi, X32_BIT, table_index, table_key},
+    slot::{Abi as TableAbi, STARTED, X32_BIT, table_index, table_key},
 };
 use khard_profile::{
     Bytes,
@@ -72,7 +72,9 @@ pub(super) struct Seen {
     pub(super) joins: u64,
     /// Who came first of all: the runtime's process, or the command itself.
     pub(super) first_tgid: Option<u32>,
-    /// Whether the workload was seen to begin.
+    /// Whether a workload was seen to begin, or had begun before.
+    has_started: bool,
+    /// Whether any call counts as the workload's.
     pub(super) has_workload: bool,
 }
 
@@ -86,6 +88,7 @@ impl Default for Seen {
             records_failed: 0,
             joins: 0,
             first_tgid: None,
+            has_started: false,
             has_workload: false,
         }
     }
@@ -102,6 +105,7 @@ impl Seen {
             self.unknown_calls += view.unknown_calls;
             self.records_failed += view.records.1;
             self.joins += view.joins;
+            self.has_started |= view.flags & STARTED != 0;
             self.unknown.extend(&sightings.unknown);
             for (key, record) in &sightings.witnesses {
                 let kept = self.witnesses.entry(*key).or_insert(*record);
@@ -125,9 +129,12 @@ impl Seen {
     /// The same, where no border can be in sight: who starts a process in a cgroup that is no container changes
     /// neither its mounts nor its root. All that was called before the border is then taken for the work itself:
     /// wider than needed, never narrower. `None` where a border was seen.
+    ///
+    /// The flag tells, not the table: a process that is moved in is named to the programs a moment after it is in
+    /// (`cgroup_attach_task()` traces last, kernel/cgroup/cgroup.c), and what it calls in between counts as the work.
     pub(super) fn without_border(&self) -> Option<Self> {
         let has = |bits| self.table.iter().any(|byte| byte & bits != 0);
-        let no_workload = !self.has_workload && has(phase::RUNTIME | phase::RUNTIME_FILTERED);
+        let no_workload = !self.has_started && has(phase::RUNTIME | phase::RUNTIME_FILTERED);
         let no_joiner = !has(phase::JOINER) && has(phase::JOINING | phase::JOINING_FILTERED);
         if !no_workload && !no_joiner {
             return None;
@@ -201,5 +208,33 @@ fn witness_of(record: &SyscallRecord, run: RunId) -> Witness {
         tid: record.tid,
         comm: Bytes::from(until_nul(&record.comm)),
         exe: Bytes::from(until_nul(exe)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(flags: u64, bytes: &[(usize, u8)]) -> SlotView {
+        let mut table = Box::new([0; TABLE_BYTES]);
+        for (at, phases) in bytes {
+            table[*at] = *phases;
+        }
+        SlotView { table, flags, others: 0, records: (0, 0), unknown_calls: 0, joins: 0, subject_id: 1 }
+    }
+
+    fn workload_without_border(flags: u64) -> Option<usize> {
+        let sightings = Sightings::default();
+        let mut seen = Seen::default();
+        // The first was called before the programs knew that the process had been moved in.
+        let bytes = [(110, phase::WORKLOAD | phase::RUNTIME), (111, phase::RUNTIME), (112, phase::RUNTIME)];
+        seen.update([(view(flags, &bytes), &sightings)].into_iter());
+        seen.without_border().map(|seen| seen.n_calls())
+    }
+
+    #[test]
+    fn a_call_made_while_a_process_was_being_moved_in_is_no_border() {
+        assert_eq!(workload_without_border(0), Some(3));
+        assert_eq!(workload_without_border(STARTED), None);
     }
 }
