@@ -156,10 +156,22 @@ impl Instance {
             container: self.identity.container.clone(),
             runtime: self.identity.runtime.clone(),
             host: machine.clone(),
-            confinement: self.identity.confinement.clone(),
+            confinement: self.confinement(),
             coverage: RunCoverage { syscalls: self.coverage(misses, stats) },
             notes: self.notes(misses, stats),
         })
+    }
+
+    /// A cgroup that is empty when it is named shows no confinement: what its processes put on is seen by its calls.
+    fn confinement(&self) -> Confinement {
+        let mut confinement = self.identity.confinement.clone();
+        if matches!(self.identity.subject, Subject::Cgroup { .. })
+            && confinement.seccomp == SeccompInForce::None
+            && self.seen.came_under_filter()
+        {
+            confinement.seccomp = SeccompInForce::Unknown { n_filters: None };
+        }
+        confinement
     }
 
     fn coverage(&self, misses: &Misses, stats: &Stats) -> Coverage {
@@ -178,7 +190,7 @@ impl Instance {
     fn notes(&self, misses: &Misses, stats: &Stats) -> Vec<String> {
         let mut notes = self.identity.notes.clone();
         let mut add = |note: String| notes.push(note);
-        if self.identity.confinement.seccomp != SeccompInForce::None {
+        if self.confinement().seccomp != SeccompInForce::None {
             add("recorded under a seccomp filter: calls that it refused are not in the recording".to_owned());
         }
         if self.without_border().is_some() {

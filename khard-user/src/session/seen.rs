@@ -158,6 +158,11 @@ impl Seen {
         Some(seen)
     }
 
+    /// Whether a process came under a seccomp filter after it had entered and before its work began.
+    pub(super) fn came_under_filter(&self) -> bool {
+        self.table.iter().any(|byte| byte & (phase::RUNTIME_FILTERED | phase::JOINING_FILTERED) != 0)
+    }
+
     /// How many calls were seen in the phases that a profile is made for.
     pub(super) fn n_calls(&self) -> usize {
         self.table.iter().filter(|byte| *byte & (phase::WORKLOAD | phase::JOINER) != 0).count()
