@@ -100,8 +100,10 @@ pub struct Bpf {
     generation: Array<MapData, u64>,
     born_after: Array<MapData, u64>,
     n_generations: u64,
-    /// Released slots in the order of release: the next round of releases makes the oldest free.
+    /// Released slots in the order of release.
     resting: VecDeque<SlotNumber>,
+    /// How many of them, from the front, rested already at the last call of [`Self::recycle`].
+    n_rested: usize,
 }
 
 impl Bpf {
@@ -142,6 +144,7 @@ impl Bpf {
             slots,
             n_generations: 0,
             resting: VecDeque::new(),
+            n_rested: 0,
         };
         for slot in SlotNumber::all() {
             bpf.free_slots.push(slot.get(), 0).map_err(map_error("FREE_SLOTS"))?;
@@ -233,9 +236,13 @@ impl Bpf {
         self.subjects.get(&cgroup_id, 0).ok().and_then(SlotNumber::new)
     }
 
-    /// Ends recording into a slot. It rests until the next call of [`Self::recycle`].
+    /// Ends recording into a slot. It rests until the call of [`Self::recycle`] after the next. A slot that has no
+    /// tenant, or rests already, stays as it is: it must not become free twice.
     pub fn release(&mut self, slot: SlotNumber) -> Result<(), LoadError> {
         let cgroup_id = self.slots.subject_id(slot);
+        if cgroup_id == 0 || self.resting.contains(&slot) {
+            return Ok(());
+        }
         match self.subjects.remove(&cgroup_id) {
             Ok(()) | Err(aya::maps::MapError::KeyNotFound) => {}
             Err(source) => return Err(map_error("SUBJECTS")(source)),
@@ -245,21 +252,23 @@ impl Bpf {
         Ok(())
     }
 
-    /// Makes slots free that were released before the last call's end.
+    /// Makes slots free that were released before the last call.
     ///
     /// A program that was preempted with a slot in its hand may still write to it. All run inside RCU read
     /// sections, and membarrier(2)'s global form waits until each of these that began before has ended
-    /// (kernel/sched/membarrier.c; on one CPU it does not, so the slots rest between two calls as well).
+    /// (kernel/sched/membarrier.c). On one CPU, or with `nohz_full`, it does not: so the slots also rest from one
+    /// call to the next, in which time the ring is emptied of their records too.
     pub fn recycle(&mut self) -> Result<(), LoadError> {
         if self.resting.is_empty() {
             return Ok(());
         }
         // SAFETY: no memory is passed. MEMBARRIER_CMD_GLOBAL is 1 (include/uapi/linux/membarrier.h).
         unsafe { libc::syscall(libc::SYS_membarrier, 1, 0, 0) };
-        while let Some(slot) = self.resting.pop_front() {
+        for slot in self.resting.drain(..self.n_rested) {
             self.slots.reset(slot, 0, 0, 0);
             self.free_slots.push(slot.get(), 0).map_err(map_error("FREE_SLOTS"))?;
         }
+        self.n_rested = self.resting.len();
         Ok(())
     }
 
