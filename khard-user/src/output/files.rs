@@ -75,13 +75,17 @@ impl OutDir {
     pub fn subdir(&self, name: &str) -> Result<Self, WriteError> {
         let name = file_name(name);
         let path = self.path.join(&name);
-        match mkdirat(&self.fd, &name, Mode::from_raw_mode(0o755)) {
-            Ok(()) | Err(Errno::EXIST) => {}
+        let is_made = match mkdirat(&self.fd, &name, Mode::from_raw_mode(0o755)) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
             Err(error) => return Err(WriteError::new("make", &path, error)),
-        }
+        };
         let fd = openat(&self.fd, &name, OPEN_DIR | OFlags::NOFOLLOW, Mode::empty())
             .map_err(|error| WriteError::new("open", &path, error))?;
-        give_to_user(&fd);
+        // What was there before stays whose it is.
+        if is_made {
+            give_to_user(&fd);
+        }
         Ok(Self { fd, path })
     }
 
