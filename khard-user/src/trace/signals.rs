@@ -15,7 +15,8 @@ pub(super) enum Received {
 pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    hangup: Signal,
+    /// None where it was ignored already, as behind nohup(1): then a lost terminal ends nothing.
+    hangup: Option<Signal>,
     child: Signal,
 }
 
@@ -24,7 +25,7 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
+            hangup: if is_ignored(libc::SIGHUP) { None } else { Some(signal(SignalKind::hangup())?) },
             child: signal(SignalKind::child())?,
         })
     }
@@ -34,8 +35,25 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => Received::End(libc::SIGINT),
             _ = self.terminate.recv() => Received::End(libc::SIGTERM),
-            _ = self.hangup.recv() => Received::End(libc::SIGHUP),
+            () = next_of(&mut self.hangup) => Received::End(libc::SIGHUP),
             _ = self.child.recv() => Received::ChildChanged,
         }
+    }
+}
+
+async fn next_of(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether whoever started khard had it ignore this signal.
+fn is_ignored(signal: i32) -> bool {
+    // SAFETY: asks only; the kernel fills the structure that is passed.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &raw mut action) == 0
+            && action.sa_sigaction == libc::SIG_IGN
     }
 }
