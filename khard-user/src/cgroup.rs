@@ -139,7 +139,14 @@ impl CgroupTree {
     pub fn create(&self, name: &str) -> Result<OwnCgroup, CgroupError> {
         let path = PathBuf::from("/").join(name);
         let dir = self.dir(&path);
-        fs::create_dir(&dir).map_err(|source| CgroupError::Io { what: "make", path: dir.clone(), source })?;
+        let make = || match fs::create_dir(&dir) {
+            // Left by a khard of the same process id that was killed; one with processes in it is not removed.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                fs::remove_dir(&dir).and_then(|()| fs::create_dir(&dir))
+            }
+            other => other,
+        };
+        make().map_err(|source| CgroupError::Io { what: "make", path: dir.clone(), source })?;
         let id = id_of_dir(&dir)?;
         Ok(OwnCgroup { path, dir, id })
     }
@@ -256,6 +263,16 @@ mod tests {
     fn only_whole_v2_trees_are_found_and_their_names_are_unescaped() {
         let found: Vec<_> = cgroup2_mounts(HYBRID).collect();
         assert_eq!(found, [Path::new("/sys/fs/cgroup/unified"), Path::new("/mnt/a b")]);
+    }
+
+    #[test]
+    fn what_a_killed_khard_of_the_same_process_id_left_is_taken_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = CgroupTree { mount: dir.path().to_owned() };
+        std::mem::forget(tree.create("khard-1").unwrap());
+        let again = tree.create("khard-1").unwrap();
+        fs::write(again.dir.join("process"), "").unwrap();
+        assert!(tree.create("khard-1").is_err(), "one that is not empty stays");
     }
 
     #[test]
