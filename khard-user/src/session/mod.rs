@@ -159,7 +159,7 @@ impl Session {
         ))
     }
 
-    /// Records a cgroup whose workload runs already.
+    /// Records a cgroup that is there already, usually with its workload.
     pub fn record_running(
         &mut self,
         cgroup_id: u64,
@@ -168,7 +168,12 @@ impl Session {
     ) -> Result<InstanceId, SessionError> {
         let processes = self.tree.processes(&path);
         let mount_ns = processes.first().and_then(|pid| confinement::mount_ns_of(*pid)).unwrap_or(0);
-        let slot = self.bpf.register_running(cgroup_id, mount_ns)?;
+        let slot = if processes.is_empty() {
+            // Nobody runs yet: who comes now is no joiner.
+            self.bpf.register(cgroup_id, 0, 0)?
+        } else {
+            self.bpf.register_running(cgroup_id, mount_ns)?
+        };
         let id = self.add_instance(
             slot,
             cgroup_id,
