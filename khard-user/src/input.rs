@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use khard_profile::recording::{Limits, ReadError, Recording};
+use khard_profile::{
+    escape,
+    recording::{Limits, ReadError, Recording},
+};
 
 /// A file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -55,9 +58,22 @@ pub fn read_limited(path: &Path) -> Result<Vec<u8>, InputError> {
 /// A recording by its file, or by the folder that holds it (the checkpoint, if a killed khard left only that).
 pub fn recording(path: &Path) -> Result<(PathBuf, Recording), InputError> {
     let file = if path.is_dir() {
-        let names = [crate::trace::RECORDING_FILE, crate::trace::CHECKPOINT_FILE];
-        let found = names.iter().map(|name| path.join(name)).find(|file| file.exists());
-        found.unwrap_or_else(|| path.join(crate::trace::RECORDING_FILE))
+        let whole = path.join(crate::trace::RECORDING_FILE);
+        let checkpoint = path.join(crate::trace::CHECKPOINT_FILE);
+        match (whole.exists(), checkpoint.exists()) {
+            (false, true) => checkpoint,
+            (true, true) => {
+                // A checkpoint goes when its recording is written: this one is of a later run.
+                let name = |file: &Path| escape::terminal(file.as_os_str().as_encoded_bytes());
+                tracing::warn!(
+                    "{} is used; a later recording was cut off, or is under way: name {} to use that",
+                    name(&whole),
+                    name(&checkpoint)
+                );
+                whole
+            }
+            _ => whole,
+        }
     } else {
         path.to_owned()
     };
