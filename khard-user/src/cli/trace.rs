@@ -130,7 +130,16 @@ pub(super) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
     let finished = runtime.block_on(trace::run(options))?;
+    let printed = print(&finished, as_json, quiet);
+    let code = status(&finished, &accepted, failure);
+    match printed {
+        // Whoever reads the output has had enough: that changes neither the command's status nor a loss.
+        Err(error) if !super::is_broken_pipe(&error) => Err(error),
+        _ => Ok(ExitCode::from(code)),
+    }
+}
 
+fn print(finished: &Finished, as_json: bool, quiet: bool) -> Result<()> {
     if as_json {
         let reports: Vec<_> = finished.reports.iter().map(to_value).collect();
         let mut out = stdout().lock();
@@ -143,7 +152,7 @@ pub(super) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
             write!(out, "\n{}", report.written.summary.to_text(&report.dir))?;
         }
     }
-    Ok(ExitCode::from(status(&finished, &accepted, failure)))
+    Ok(())
 }
 
 fn to_value(report: &Report) -> serde_json::Value {
