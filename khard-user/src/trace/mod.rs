@@ -216,7 +216,8 @@ impl Trace {
         mut signals: Signals,
         duration: Option<Duration>,
     ) -> Result<Ended, TraceError> {
-        let deadline = duration.map(|duration| tokio::time::Instant::now() + duration);
+        // A time beyond the clock's end never comes.
+        let deadline = duration.and_then(|duration| tokio::time::Instant::now().checked_add(duration));
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut was_asked_to_end = false;
