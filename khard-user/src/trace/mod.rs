@@ -345,11 +345,12 @@ impl Recorded {
         let identity = identity::of_command(&program);
         identity::warn_of_filter(&identity);
         let instance = session.record_command(cgroup.id, cgroup.path.clone(), identity)?;
+        // Before it runs: a command that cannot be recorded must not be left behind.
+        outputs.assign_command(&program, instance)?;
         let started = Started::spawn(argv, &cgroup, user)?;
         if let Some(identity) = session.identity_mut(instance) {
             identity.init_pid = Some(started.pid());
         }
-        outputs.assign_command(&program, instance)?;
         Ok(Self { started, _cgroup: cgroup })
     }
 }
