@@ -98,6 +98,8 @@ pub(super) struct Containers {
     /// Live sandboxes of wanted pods, and whether there has been one.
     live_pods: BTreeSet<String>,
     seen_pods: BTreeSet<(String, String)>,
+    /// Sandboxes of wanted pods that are over, seen alive or not.
+    ended_pods: BTreeSet<String>,
     is_lost: bool,
     was_lost: bool,
     /// Containers that run in a sandbox of their own kernel; only said once.
@@ -130,6 +132,7 @@ impl Containers {
             questions: JoinSet::new(),
             live_pods: BTreeSet::new(),
             seen_pods: BTreeSet::new(),
+            ended_pods: BTreeSet::new(),
             is_lost: false,
             was_lost: false,
             refused: BTreeSet::new(),
@@ -191,6 +194,9 @@ impl Containers {
             }
             Change::PodEnded(pod) | Change::PodRemoved(pod) => {
                 self.live_pods.remove(&pod.id.0);
+                if self.wants_pod(&pod.namespace, &pod.name) {
+                    self.ended_pods.insert(pod.id.0);
+                }
             }
             Change::Appeared(container) | Change::Started(container) => self.meet(container),
             Change::Stopped(container) | Change::Removed(container) => {
@@ -369,9 +375,17 @@ impl Containers {
                 container.is_some_and(|container| target.wants(container))
             })
         };
+        // A pod that came and went between two lists, or while the runtime was lost.
+        let outlived = |target: &ContainerTarget| {
+            self.known.values().filter(|known| known.instance.is_some()).any(|known| {
+                let of_ended = |container: &&Container| self.ended_pods.contains(&container.pod.id.0);
+                known.container.as_ref().filter(of_ended).is_some_and(|container| target.wants(container))
+            })
+        };
         let ended = |target: &ContainerTarget| match target {
             ContainerTarget::Pod { namespace, name, .. } => {
-                self.seen_pods.contains(&(namespace.clone(), name.clone())) && self.live_pods.is_empty()
+                let is_seen = self.seen_pods.contains(&(namespace.clone(), name.clone()));
+                (is_seen || outlived(target)) && self.live_pods.is_empty()
             }
             ContainerTarget::Container(_) => recorded(target) || refused(target),
         };
