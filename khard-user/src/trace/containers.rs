@@ -114,8 +114,9 @@ impl Containers {
         wait: bool,
     ) -> Result<Self, TraceError> {
         let runtime = if targets.is_empty() { None } else { Some(Runtime::connect(endpoint).await?) };
+        let mut targets = targets.to_vec();
         if let Some(runtime) = runtime.as_ref().filter(|_| !wait) {
-            for target in targets {
+            for target in &mut targets {
                 check_exists(runtime, target).await?;
             }
         }
@@ -124,7 +125,7 @@ impl Containers {
             format!("{} {}", version.name, version.version)
         });
         Ok(Self {
-            targets: targets.to_vec(),
+            targets,
             runtime,
             manager: manager.unwrap_or_default(),
             watch: None,
@@ -417,16 +418,16 @@ fn find_birth(session: &Session, id: &ContainerId) -> Option<Birth> {
     })
 }
 
-async fn check_exists(runtime: &Runtime, target: &ContainerTarget) -> Result<(), RuntimeError> {
+/// Refuses a target that is not there. The start of an id becomes the whole id that it stands for.
+async fn check_exists(runtime: &Runtime, target: &mut ContainerTarget) -> Result<(), TraceError> {
     match target {
         ContainerTarget::Pod { namespace, name, container } => {
             let pod = runtime.live_pod(namespace, name).await?;
             if let Some(only) = container {
                 let found = runtime.pod_containers(&pod).await?;
                 if !found.iter().any(|container| container.name == *only) {
-                    return Err(RuntimeError::ContainerNotFound {
-                        key: format!("{namespace}/{name}/{only}"),
-                    });
+                    let key = format!("{namespace}/{name}/{only}");
+                    return Err(RuntimeError::ContainerNotFound { key }.into());
                 }
                 for container in
                     found.iter().filter(|c| c.name == *only && c.state == ContainerState::Running)
@@ -438,7 +439,14 @@ async fn check_exists(runtime: &Runtime, target: &ContainerTarget) -> Result<(),
         }
         ContainerTarget::Container(key) => {
             let container = runtime.find_container(key).await?;
-            runtime.details(&container).await.map(drop)
+            runtime.details(&container).await?;
+            if container.state == ContainerState::Exited {
+                return Err(TraceError::HasEnded(key.clone()));
+            }
+            if container.name != *key {
+                *key = container.id.0;
+            }
+            Ok(())
         }
     }
 }

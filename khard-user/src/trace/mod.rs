@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use khard_profile::recording::Ended;
+use khard_profile::{escape, recording::Ended};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 pub(crate) use self::outputs::{CHECKPOINT_FILE, RECORDING_FILE};
@@ -110,6 +110,9 @@ pub enum TraceError {
         "two targets would be written to the same folder {0}: record them one after the other, or with different -o"
     )]
     SameFolder(String),
+    /// A container whose time is over.
+    #[error("the container {} has ended: start it again and name it, or wait for the next of its name with --wait", escape::terminal(.0.as_bytes()))]
+    HasEnded(String),
     /// Nothing came.
     #[error("nothing was recorded: {0}")]
     Nothing(&'static str),
