@@ -17,7 +17,7 @@ use khard_tests::{
     program::Program,
 };
 use khard_user::{
-    bpf::{AttachPlan, Bpf, KernelVersion, PROGRAMS, Role},
+    bpf::{AttachPlan, KernelVersion, Role},
     session::{Identity, Session},
 };
 use tempfile::TempDir;
@@ -145,43 +145,4 @@ fn recorded_with(plan: &AttachPlan, program: &Path) -> Recording {
         session.end(subject, Ended::SubjectEnded).unwrap();
         session.recording(&[subject], Ended::SubjectEnded).unwrap().expect("a recording")
     })
-}
-
-/// Where perf events of tracepoints are found; mounted for the test where it is not.
-struct Tracefs {
-    is_ours: bool,
-}
-
-impl Tracefs {
-    const AT: &str = "/sys/kernel/tracing";
-
-    fn mounted() -> Self {
-        let is_ours = !Path::new(Self::AT).join("events").exists();
-        if is_ours {
-            let mounted = Command::new("mount").args(["-t", "tracefs", "tracefs", Self::AT]).status();
-            assert!(mounted.is_ok_and(|status| status.success()), "tracefs cannot be mounted");
-        }
-        Self { is_ours }
-    }
-}
-
-impl Drop for Tracefs {
-    fn drop(&mut self) {
-        if self.is_ours {
-            let _ = Command::new("umount").arg(Self::AT).status();
-        }
-    }
-}
-
-#[test]
-fn every_program_loads_and_attaches_together_with_all_others() {
-    let names: Vec<_> = PROGRAMS.iter().map(|program| program.name).collect();
-    let plan = AttachPlan::only(&names);
-    let _tracefs = Tracefs::mounted();
-    // Every offset is resolved here, or this fails and names the field.
-    let mut bpf = Bpf::load(&plan).expect("every program loads");
-    bpf.attach(&plan).expect("every program attaches");
-    let attached: Vec<_> = bpf.attached().iter().map(|program| program.name).collect();
-    assert_eq!(attached, names);
-    assert_eq!(bpf.misses().expect("every program has a counter").len(), names.len());
 }
