@@ -71,7 +71,7 @@ pub(crate) fn of_current(slot: *mut Slot) -> u8 {
     let Some(process) = PROCESSES.get_ptr_mut(tgid) else { return phase::WORKLOAD };
     // SAFETY: entries are preallocated: the memory stays an entry, and `start_ns` tells whose.
     let process = unsafe { &mut *process };
-    if process.start_ns != task.process_start_ns() {
+    if process.start_ns != task.process_start_ns() || !is_of_tenant(slot, process) {
         forget(tgid, process);
         return phase::WORKLOAD;
     }
@@ -92,6 +92,14 @@ pub(crate) fn of_current(slot: *mut Slot) -> u8 {
         (_, false) => phase::JOINING,
         (_, true) => phase::JOINING_FILTERED,
     }
+}
+
+/// Whether what is known of a process was learnt for the slot's present tenant. A cgroup that was released and is
+/// registered again has processes with a past, and they are its workload.
+#[inline(always)]
+fn is_of_tenant(slot: *mut Slot, process: &Process) -> bool {
+    // SAFETY: a valid slot.
+    unsafe { core::ptr::read_volatile(&raw const (*slot).subject_id) == process.subject_id }
 }
 
 /// The first call after the exec beyond the border. Only one thread can be here: an exec leaves one.
@@ -183,6 +191,10 @@ pub(crate) fn inherit(parent_tgid: u32, child: Task) {
         return;
     }
     let Some(slot) = subject::slot(parent.slot) else { return };
+    // Released meanwhile: to count there would disturb who has the slot next.
+    if !is_of_tenant(slot, parent) {
+        return;
+    }
     enter(slot, child.tgid(), &Process { start_ns: child.process_start_ns(), ..*parent });
 }
 
