@@ -42,7 +42,7 @@ pub const EXE_BYTES: usize = 64;
 pub const CGROUP_PATH_BYTES: usize = 512;
 
 /// How far up the tree a cgroup's registered ancestor is looked for.
-pub const CGROUP_DEPTH: u32 = 16;
+pub const CGROUP_DEPTH: u32 = 32;
 
 /// Syscall numbers outside the table for which a slot sends records; more are only counted.
 pub const UNKNOWN_RECORDS: u64 = 64;

@@ -6,7 +6,7 @@ use khard_common::limits::EXE_BYTES;
 use super::{direct, offset, probe};
 
 /// `TS_COMPAT` in `thread_info.status`: this system call came by the 32-bit entry
-/// (arch/x86/include/asm/thread_info.h).
+/// (`arch/x86/include/asm/thread_info.h`).
 const TS_COMPAT: u32 = 2;
 
 /// `SECCOMP_MODE_FILTER` (include/uapi/linux/seccomp.h).
@@ -73,7 +73,7 @@ impl Task {
         probe(leader, offset::TASK_START_NS.load())
     }
 
-    /// Rises with each exec (begin_new_exec(), fs/exec.c), and is inherited by children.
+    /// Rises with each exec (`begin_new_exec()`, fs/exec.c), and is inherited by children.
     pub(crate) fn exec_id(self) -> u32 {
         probe(self.0, offset::TASK_SELF_EXEC_ID.load())
     }
@@ -106,7 +106,7 @@ impl Task {
         probe(cgroup, offset::CGROUP_KN.load())
     }
 
-    /// Whether the last thread of the process is leaving (do_exit() counts down before the tracepoint).
+    /// Whether the last thread of the process is leaving (`do_exit()` counts down before the tracepoint).
     pub(crate) fn process_is_dead(self) -> bool {
         let signal: u64 = probe(self.0, offset::TASK_SIGNAL.load());
         signal != 0 && probe::<i32>(signal, offset::SIGNAL_LIVE.load()) == 0

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// `raw_tp/sched_wakeup_new(task)`: the child before its first instruction, in the parent's context, under a
-/// scheduler lock: unlike task_newtask it cannot be preempted, and so is never skipped.
+/// scheduler lock: unlike `task_newtask` it cannot be preempted, and so is never skipped.
 #[raw_tracepoint(tracepoint = "sched_wakeup_new")]
 pub(crate) fn task_new(ctx: RawTracePointContext) -> i32 {
     let child = Task(ctx.arg(0));

@@ -56,7 +56,7 @@ pub(super) struct Args {
     /// Wait for targets that are not there yet, and record them from their first instruction
     #[arg(long)]
     wait: bool,
-    /// End after this time: 90s, 10m, 2h
+    /// End after this time (90s, 10m, 2h); COMMAND is then asked to end
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     duration: Option<Duration>,
     /// Where to write

@@ -143,8 +143,15 @@ pub async fn run(options: Options) -> Result<Finished, TraceError> {
     if options.wait {
         tracing::info!("ready: targets that start from now on are recorded from their first instruction");
     }
-    let why = trace.record(signals, options.duration).await?;
-    trace.finish(why)
+    match trace.record(signals, options.duration).await {
+        Ok(why) => trace.finish(why),
+        Err(abandoned @ TraceError::Abandoned) => Err(abandoned),
+        Err(error) => {
+            // What was recorded until then is worth more than the reason why it ended.
+            trace.finish(Ended::Interrupted)?;
+            Err(error)
+        }
+    }
 }
 
 /// A recording under way.
@@ -220,7 +227,7 @@ impl Trace {
         duration: Option<Duration>,
     ) -> Result<Ended, TraceError> {
         // A time beyond the clock's end never comes.
-        let deadline = duration.and_then(|duration| tokio::time::Instant::now().checked_add(duration));
+        let mut deadline = duration.and_then(|duration| tokio::time::Instant::now().checked_add(duration));
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut was_asked_to_end = false;
@@ -235,7 +242,7 @@ impl Trace {
                 received = signals.next() => match (received, self.command.as_ref().filter(|_| command_runs)) {
                     (Received::ChildChanged, Some(command)) => command.started.follow_stop(),
                     (Received::ChildChanged, None) => {}
-                    (Received::End(_), _) if was_asked_to_end => return Err(TraceError::Abandoned),
+                    (Received::End(_), Some(_)) if was_asked_to_end => return Err(TraceError::Abandoned),
                     // The command is ours: it is asked to end, and the recording ends with it.
                     (Received::End(signal), Some(command)) => {
                         was_asked_to_end = true;
@@ -252,7 +259,14 @@ impl Trace {
                     self.containers.take(event, &mut self.session, &mut self.outputs)?;
                 }
                 () = sleep_until(deadline.unwrap_or_else(tokio::time::Instant::now)), if deadline.is_some() => {
-                    return Ok(Ended::Duration);
+                    match self.command.as_ref().filter(|_| command_runs) {
+                        // As with Ctrl-C: a command of khard's own does not go on unrecorded.
+                        Some(command) => {
+                            (deadline, was_asked_to_end) = (None, true);
+                            command.started.signal(libc::SIGTERM);
+                        }
+                        None => return Ok(Ended::Duration),
+                    }
                 }
             }
             self.session.drain()?;
