@@ -4,7 +4,6 @@
 
 use std::{
     fs,
-    path::PathBuf,
     process::{Command, Stdio},
 };
 
@@ -33,8 +32,8 @@ impl Runc {
         program.write(&self.dir.path().join("rootfs").join(name));
     }
 
-    /// Makes a bundle that runs `/PROGRAM` in this cgroup.
-    pub fn bundle(&self, id: &str, program: &str, cgroup: &str) -> PathBuf {
+    /// Makes a bundle, called `id`, that runs `/PROGRAM` in this cgroup.
+    pub fn bundle(&self, id: &str, program: &str, cgroup: &str) {
         let bundle = self.dir.path().join("bundles").join(id);
         fs::create_dir(&bundle).expect("a bundle of this name is new");
         let namespaces: Vec<_> =
@@ -50,7 +49,13 @@ impl Runc {
             "linux": {"cgroupsPath": cgroup, "namespaces": namespaces},
         });
         fs::write(bundle.join("config.json"), config.to_string()).expect("a file in a new folder");
-        bundle
+    }
+
+    /// `runc run OPTIONS` of a bundle, as a container of the same id.
+    pub fn run(&self, options: &[&str], id: &str) -> Command {
+        let mut command = self.command(&["run"]);
+        command.args(options).arg("--bundle").arg(self.dir.path().join("bundles").join(id)).arg(id);
+        command
     }
 
     /// `runc ARGUMENTS`, with no input and no output.

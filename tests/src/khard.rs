@@ -167,7 +167,7 @@ impl Done {
     }
 
     /// Fails with all that khard said unless it ended with this status.
-    #[must_use]
+    #[expect(clippy::return_self_not_must_use, reason = "the status may be all that a test asks for")]
     pub fn expect(self, code: i32) -> Self {
         assert_eq!(self.code, code, "khard said:\n{}", self.stderr);
         self

@@ -10,4 +10,5 @@ pub mod program;
 pub mod recorded;
 pub mod stopwatch;
 pub mod strace;
+pub mod tracefs;
 pub mod wait;

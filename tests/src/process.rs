@@ -4,7 +4,7 @@
 
 use std::{
     os::unix::process::CommandExt as _,
-    process::{Child, Command, ExitStatus},
+    process::{Child, ChildStdin, Command, ExitStatus},
 };
 
 use crate::wait;
@@ -28,6 +28,11 @@ impl Owned {
     /// Its id.
     pub fn pid(&self) -> u32 {
         self.0.id()
+    }
+
+    /// Its input, once, if that is a pipe.
+    pub fn stdin(&mut self) -> ChildStdin {
+        self.0.stdin.take().expect("a piped input")
     }
 
     /// Sends it a signal.

@@ -210,7 +210,9 @@ impl Bench {
             }
             self.cells_repeated += 1;
         }
-        bail!("this machine is too busy: {MOST_TRIES} measurements in a row were disturbed; try when it is quiet")
+        bail!(
+            "this machine is too busy: {MOST_TRIES} measurements in a row were disturbed; try when it is quiet"
+        )
     }
 
     /// `None` if another tracer came while it was measured.
@@ -292,7 +294,9 @@ impl Bench {
             }
             thread::sleep(Duration::from_millis(100));
         }
-        bail!("another eBPF tracer runs on this machine (`bpftool prog`): its cost would count as the kernel's")
+        bail!(
+            "another eBPF tracer runs on this machine (`bpftool prog`): its cost would count as the kernel's"
+        )
     }
 }
 

@@ -1,7 +1,7 @@
 //! The other end of `SCMP_ACT_NOTIFY`: a runtime hands over the calls that a filter does not allow, and whoever refuses
 //! them can count them. So "refused" is seen by the one who refuses, not concluded from what followed.
 //!
-//! Source: seccomp_unotify(2); the runtime spec's "Seccomp listener" (config-linux.md) says what runtimes send.
+//! Source: `seccomp_unotify(2)`; the runtime spec's "Seccomp listener" (config-linux.md) says what runtimes send.
 
 #![expect(clippy::missing_panics_doc, reason = "a test fails by panicking")]
 
@@ -146,7 +146,7 @@ fn wait_for_notification(listener: &OwnedFd) -> bool {
 
 /// Takes the first descriptor of a message (unix(7)); the text beside it says which container's it is.
 fn receive_descriptor(stream: &UnixStream) -> io::Result<OwnedFd> {
-    let mut text = [0_u8; 64 * 1024];
+    let mut text = vec![0_u8; 64 * 1024];
     // Aligned as a control message has to be.
     let mut control = [0_u64; 16];
     let mut part = libc::iovec { iov_base: text.as_mut_ptr().cast(), iov_len: text.len() };
