@@ -1,6 +1,7 @@
 //! khard's own tasks: `cargo xtask VERB`. This file owns the verbs and their options; what a verb does is in its module.
 //! Nothing here knows khard's insides: xtask depends on no khard crate and builds and runs them as anyone would.
 
+mod bench;
 mod build;
 mod command;
 mod containers;
@@ -41,6 +42,8 @@ enum Verb {
     Test(test::TestArgs),
     /// Run a command in a guest with another kernel.
     Vm(vm::VmArgs),
+    /// Measure what khard adds to a system call, and write docs/performance.md.
+    Bench(bench::BenchArgs),
     /// Measure what runtimes call under a filter, and keep it in khard's data.
     Floor(floor::FloorArgs),
     /// Record a real pod, write its profile, run it again under it.
@@ -80,6 +83,7 @@ fn run(verb: Verb) -> Result<u8> {
             Ok(0)
         }
         Verb::Containerd { command } => containers::containerd::verb(&paths, &command),
+        Verb::Bench(args) => bench::verb(&paths, &args),
         Verb::Floor(args) => floor::verb(&paths, &args),
         Verb::Test(args) => test::verb(&paths, &args),
         Verb::Demo => demo::verb(&paths),

@@ -215,6 +215,8 @@ impl Trace {
             let instance = self.session.record_running(id, path.clone(), identity)?;
             self.outputs.assign_cgroup(&path, instance)
         } else {
+            // Two for one folder are refused now, not when the second one starts.
+            self.outputs.expect_cgroup(&path)?;
             self.waiting.add(path);
             Ok(())
         }

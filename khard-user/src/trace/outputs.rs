@@ -66,8 +66,17 @@ impl Outputs {
     }
 
     pub(super) fn assign_cgroup(&mut self, path: &Path, id: InstanceId) -> Result<(), TraceError> {
+        self.assign(self.place_of_cgroup(path), path, id)
+    }
+
+    /// Keeps a place for a cgroup that is not there yet.
+    pub(super) fn expect_cgroup(&mut self, path: &Path) -> Result<(), TraceError> {
+        self.own(self.place_of_cgroup(path), path).map(drop)
+    }
+
+    fn place_of_cgroup(&self, path: &Path) -> Place {
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        self.assign(vec![self.name.clone().unwrap_or(name)], path, id)
+        vec![self.name.clone().unwrap_or(name)]
     }
 
     pub(super) fn assign_container(
@@ -81,12 +90,18 @@ impl Outputs {
     }
 
     fn assign(&mut self, place: Place, owner: &Path, id: InstanceId) -> Result<(), TraceError> {
+        let place = self.own(place, owner)?;
+        self.instances.entry(place).or_default().push(id);
+        Ok(())
+    }
+
+    /// Makes a place somebody's; an error if it is another's.
+    fn own(&mut self, place: Place, owner: &Path) -> Result<Place, TraceError> {
         let first = self.owners.entry(place.clone()).or_insert_with(|| owner.to_owned());
         if first != owner {
             return Err(TraceError::SameFolder(self.out.path().join(place.join("/")).display().to_string()));
         }
-        self.instances.entry(place).or_default().push(id);
-        Ok(())
+        Ok(place)
     }
 
     fn dir(&self, place: &[String]) -> Result<OutDir, TraceError> {

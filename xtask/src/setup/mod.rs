@@ -27,6 +27,8 @@ pub(crate) enum Purpose {
     Containers,
     /// The workloads and witnesses of the tests on this machine.
     Test,
+    /// What the benchmark compares with.
+    Bench,
     /// The checks of `.ci/run` beside the tests.
     Ci,
 }
@@ -48,6 +50,7 @@ enum Target {
     Vm,
     Containers,
     Test,
+    Bench,
     Ci,
     All,
 }
@@ -59,6 +62,7 @@ impl Target {
             Self::Vm => vec![Purpose::Vm],
             Self::Containers => vec![Purpose::Containers],
             Self::Test => vec![Purpose::Test],
+            Self::Bench => vec![Purpose::Bench],
             Self::Ci => vec![Purpose::Ci],
             Self::All => vec![Purpose::Build, Purpose::Vm, Purpose::Containers, Purpose::Test],
         }

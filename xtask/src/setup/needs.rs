@@ -24,7 +24,7 @@ pub(crate) enum Probe {
 }
 
 use Probe::{Command, File};
-use Purpose::{Build, Containers, Test, Vm};
+use Purpose::{Bench, Build, Containers, Test, Vm};
 
 const NEEDS: &[Need] = &[
     need(&[Build, Containers], Command("gcc"), "gcc", "links Rust programs"),
@@ -48,7 +48,7 @@ const NEEDS: &[Need] = &[
     ),
     need(&[Containers], Command("ip"), "iproute2", "sets up the pods' network namespace"),
     need(&[Containers, Test], Command("curl"), "curl", "sends requests to pods"),
-    need(&[Test], Command("strace"), "strace", "second witness of the calls a program makes"),
+    need(&[Bench, Test], Command("strace"), "strace", "second witness of the calls a program makes"),
     need(&[Test], Command("nginx"), "nginx-light", "a workload"),
     need(&[Test], Command("redis-server"), "redis-server", "a workload"),
     need(&[Test], Command("redis-benchmark"), "redis-tools", "a workload"),
