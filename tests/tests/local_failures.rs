@@ -100,7 +100,12 @@ fn without_type_information_khard_does_not_guess() {
 
     let over = format!("mount --bind {} /sys/kernel/btf/vmlinux", empty.display());
     let mut malformed = with_mounts(&over, &command);
-    assert_refused(khard::start(&mut malformed).end(), &out, WITH_COMMAND, &["/sys/kernel/btf/vmlinux", "malformed", "report"]);
+    assert_refused(
+        khard::start(&mut malformed).end(),
+        &out,
+        WITH_COMMAND,
+        &["/sys/kernel/btf/vmlinux", "malformed", "report"],
+    );
 }
 
 #[test]

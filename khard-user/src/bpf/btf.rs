@@ -47,7 +47,9 @@ pub enum BtfError {
         source: std::io::Error,
     },
     /// Not BTF, or cut.
-    #[error("the kernel's BTF ({KERNEL_BTF}) is malformed at byte {at}: khard cannot record on this kernel, please report its version")]
+    #[error(
+        "the kernel's BTF ({KERNEL_BTF}) is malformed at byte {at}: khard cannot record on this kernel, please report its version"
+    )]
     Malformed {
         /// Offset in the file.
         at: usize,
