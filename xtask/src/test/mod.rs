@@ -2,8 +2,8 @@
 //! is `report`'s, running programs is `place`'s.
 //!
 //! Conventions for tests of the package khard-tests (files `tests/tests/*.rs`):
-//! - `local_*` run as root on this machine's kernel and in every guest; `container_*` too, beside a containerd with
-//!   images; `guest_*` only in guests; `full_*` on this machine and in guests, only with `--full`. Others are unit tests.
+//! - `local_*` run as root on this machine's kernel and in every guest; `container_*` beside a containerd with images,
+//!   on this machine, and with `--full` in guests; `guest_*` only in guests; `full_*` on this machine and in guests, only with `--full`. Others are unit tests.
 //! - A test that must skip prints the line `KHARD-SKIP NAME: REASON` and returns.
 //! - The environment says where they are: `KHARD_BIN` (the program khard, also in PATH), `KHARD_KERNEL` (`host`, `6.1`,
 //!   `6.12`, `newest`), `KHARD_RUNTIMES` (`runc` or `runc,crun`), `KHARD_FULL` (`1` with `--full`),
@@ -111,7 +111,10 @@ impl Run<'_> {
                 Place::Unit => !IN_GUEST.iter().any(|prefix| name.starts_with(prefix)),
                 _ => row.prefixes.iter().any(|prefix| name.starts_with(prefix)),
             };
-            kind && (self.args.full || !name.starts_with("full_"))
+            // In guests, emulated as they are, tests with containers take long.
+            let is_slow = name.starts_with("full_")
+                || (matches!(row.place, Place::Guest(_)) && name.starts_with("container_"));
+            kind && (self.args.full || !is_slow)
                 && (self.args.program.is_empty() || self.args.program.iter().any(|wanted| wanted == name))
         })
     }
