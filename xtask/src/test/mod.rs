@@ -191,10 +191,10 @@ fn prepare(paths: &Paths, rows: &[&Row]) -> Result<(Built, Vec<TestProgram>)> {
 /// Runs a row; whatever goes wrong is a failure in it.
 fn finish(run: &Run, row: &'static Row) -> Finished {
     let started = Instant::now();
-    let counts = match place::run(run, row) {
-        Ok(counts) => counts,
-        Err(error) => Counts::failure(row.name, &format!("{error:#}")),
-    };
+    let mut counts = Counts::default();
+    if let Err(error) = place::run(run, row, &mut counts) {
+        counts.add(Counts::failure(row.name, &format!("{error:#}")));
+    }
     let finished = Finished { row: row.name, gate: row.gate, counts, took: started.elapsed() };
     eprintln!("xtask: {}", report::line(&finished));
     finished

@@ -28,28 +28,28 @@ const GUEST_LIMIT: Duration = Duration::from_mins(20);
 /// Lines of a failed program's output that are shown; the log has all.
 const SHOWN_LINES: usize = 200;
 
-/// Runs a row.
-pub(super) fn run(run: &Run, row: &Row) -> Result<Counts> {
+/// Runs a row and adds to its counts as it goes; an error ends it.
+pub(super) fn run(run: &Run, row: &Row, counts: &mut Counts) -> Result<()> {
     let logs = run.paths.state_dir("logs")?;
     let mut log = Log { row: row.name, file: File::create(logs.join(format!("{}.log", row.name)))? };
     let needs_root = !matches!(row.place, Place::Unit);
     if needs_root && !setup::is_root() {
-        return Ok(Counts::skip(row.name, "not root"));
+        counts.add(Counts::skip(row.name, "not root"));
+        return Ok(());
     }
     match row.place {
-        Place::Unit => unit(run, row, &mut log),
-        Place::Host => host(run, row, &mut log, None),
+        Place::Unit => unit(run, row, &mut log, counts),
+        Place::Host => host(run, row, &mut log, counts, None),
         // Nothing is started for nothing.
-        Place::Containers if run.programs(row).next().is_none() => Ok(Counts::default()),
-        Place::Containers => host(run, row, &mut log, Some(&Containerd::start(run.paths)?)),
-        Place::Harness(_) if !run.args.program.is_empty() => Ok(Counts::default()),
-        Place::Harness(kernel) => harness::run(run, row.name, kernel),
-        Place::Guest(kernel) => guest(run, row, &mut log, kernel),
+        Place::Containers if run.programs(row).next().is_none() => Ok(()),
+        Place::Containers => host(run, row, &mut log, counts, Some(&Containerd::start(run.paths)?)),
+        Place::Harness(_) if !run.args.program.is_empty() => Ok(()),
+        Place::Harness(kernel) => harness::run(run, row.name, kernel, counts),
+        Place::Guest(kernel) => guest(run, row, &mut log, counts, kernel),
     }
 }
 
-fn unit(run: &Run, row: &Row, log: &mut Log) -> Result<Counts> {
-    let mut counts = Counts::default();
+fn unit(run: &Run, row: &Row, log: &mut Log, counts: &mut Counts) -> Result<()> {
     if run.args.program.is_empty() {
         let mut cargo = build::cargo(run.paths);
         cargo.args(["test", "--no-fail-fast"]);
@@ -65,14 +65,19 @@ fn unit(run: &Run, row: &Row, log: &mut Log) -> Result<Counts> {
         command.arg("--show-output").args(&run.args.filter).current_dir(&dir).env("CARGO_MANIFEST_DIR", &dir);
         counts.add(watch(&mut command, &program.name, HOST_LIMIT, log)?);
     }
-    Ok(counts)
+    Ok(())
 }
 
-fn host(run: &Run, row: &Row, log: &mut Log, containerd: Option<&Containerd>) -> Result<Counts> {
+fn host(
+    run: &Run,
+    row: &Row,
+    log: &mut Log,
+    counts: &mut Counts,
+    containerd: Option<&Containerd>,
+) -> Result<()> {
     let dir = run.paths.root.join("tests");
     let path = env::var_os("PATH").unwrap_or_default();
     let path = env::join_paths(std::iter::once(run.built.bin_dir.clone()).chain(env::split_paths(&path)))?;
-    let mut counts = Counts::default();
     for program in run.programs(row) {
         let mut command = match containerd {
             Some(containerd) => containerd.command(&dir, &program.path),
@@ -84,13 +89,12 @@ fn host(run: &Run, row: &Row, log: &mut Log, containerd: Option<&Containerd>) ->
         }
         counts.add(watch(&mut command, &program.name, HOST_LIMIT, log)?);
     }
-    Ok(counts)
+    Ok(())
 }
 
-fn guest(run: &Run, row: &Row, log: &mut Log, kernel: &str) -> Result<Counts> {
-    let mut counts = Counts::default();
+fn guest(run: &Run, row: &Row, log: &mut Log, counts: &mut Counts, kernel: &str) -> Result<()> {
     if run.programs(row).next().is_none() {
-        return Ok(counts);
+        return Ok(());
     }
     let parts = Parts::make(run.paths, kernel, &run.built.bin_dir)?;
     let share = run.paths.state_dir("share")?.join(row.name);
@@ -127,8 +131,7 @@ fn guest(run: &Run, row: &Row, log: &mut Log, kernel: &str) -> Result<Counts> {
         }
         counts.add(log.end(&program.name, &output, ending.as_deref(), started));
     }
-    session.map_or(Ok(()), Session::end)?;
-    Ok(counts)
+    session.map_or(Ok(()), Session::end)
 }
 
 /// What a guest's shell runs for one test program: the same as on this machine.
