@@ -97,16 +97,32 @@ impl OutDir {
     /// Writes a file whole: a temporary file beside it, synced, then renamed over it. Mode 0600, owned by the user
     /// behind sudo.
     pub fn write(&self, name: &str, contents: &[u8]) -> Result<PathBuf, WriteError> {
+        self.write_whole(name, contents, true)
+    }
+
+    /// As [`write`](Self::write), but not synced: whole whenever khard may die, lost if the machine does. For what is written
+    /// again and again while the kernel's records wait: syncing many files can take longer than their ring has room for.
+    pub fn write_unsynced(&self, name: &str, contents: &[u8]) -> Result<PathBuf, WriteError> {
+        self.write_whole(name, contents, false)
+    }
+
+    fn write_whole(&self, name: &str, contents: &[u8], synced: bool) -> Result<PathBuf, WriteError> {
         let path = self.path.join(name);
         let temporary = OsString::from(format!(".{name}.{}.tmp", process::id()));
-        let result = self.write_through(&temporary, OsStr::new(name), contents);
+        let result = self.write_through(&temporary, OsStr::new(name), contents, synced);
         if result.is_err() {
             let _ = unlinkat(&self.fd, &temporary, AtFlags::empty());
         }
         result.map(|()| path.clone()).map_err(|error| WriteError::new("write", &path, error))
     }
 
-    fn write_through(&self, temporary: &OsStr, name: &OsStr, contents: &[u8]) -> Result<(), Errno> {
+    fn write_through(
+        &self,
+        temporary: &OsStr,
+        name: &OsStr,
+        contents: &[u8],
+        synced: bool,
+    ) -> Result<(), Errno> {
         // One of the same process id that was killed here before.
         let _ = unlinkat(&self.fd, temporary, AtFlags::empty());
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -114,9 +130,11 @@ impl OutDir {
         let mut file = std::fs::File::from(fd);
         file.write_all(contents).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
         give_to_user(&file);
-        fsync(&file)?;
+        if synced {
+            fsync(&file)?;
+        }
         renameat(&self.fd, temporary, &self.fd, name)?;
-        fsync(&self.fd)
+        if synced { fsync(&self.fd) } else { Ok(()) }
     }
 
     /// Removes a file that may not be there.

@@ -84,9 +84,7 @@ impl LiveLine {
         );
         // A terminal that nobody has told its size, such as a new pseudo-terminal's, says 0.
         let told = rustix::termios::tcgetwinsize(stderr()).map_or(0, |size| usize::from(size.ws_col));
-        // A terminal that does not know its width says 0.
-        let columns = rustix::termios::tcgetwinsize(stderr()).map_or(0, |size| usize::from(size.ws_col));
-        let width = if columns == 0 { 80 } else { columns };
+        let width = if told == 0 { 80 } else { told.max(20) };
         let line: String = line.chars().take(width - 1).collect();
         let _ = write!(stderr(), "\r{line}\x1b[K").and_then(|()| stderr().flush());
     }

@@ -118,7 +118,7 @@ impl Outputs {
         for (place, ids) in &self.instances {
             let Some(recording) = session.recording(ids, Ended::Checkpoint)? else { continue };
             let json = to_json(&recording)?;
-            let written = self.dir(place).and_then(|dir| Ok(dir.write(CHECKPOINT_FILE, &json)?));
+            let written = self.dir(place).and_then(|dir| Ok(dir.write_unsynced(CHECKPOINT_FILE, &json)?));
             if let Err(error) = written {
                 tracing::warn!("no checkpoint: {}", with_causes(&error));
             }
