@@ -149,7 +149,9 @@ impl Terminal {
             words.map(|word| format!("'{}'", word.to_str().expect("text").replace('\'', r"'\''"))).collect();
         let screen = File::create(dir.path().join("screen")).unwrap();
         let mut script = Command::new("script");
-        script.args(["--quiet", "--return", "--command", &quoted.join(" "), "/dev/null"]);
+        // In the shell's place: a shell that stays gets the Ctrl-C as well, and ends by it.
+        let line = format!("exec {}", quoted.join(" "));
+        script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
         script.stdin(Stdio::piped()).stdout(screen).stderr(Stdio::inherit());
         let mut script = Owned::spawn(&mut script);
         let keys = script.stdin();
