@@ -59,21 +59,31 @@ const fn weight(stage: u32) -> u64 {
     }
 }
 
+/// The phase of a process that is not in the books. The kernel moves a process before it tells of it
+/// (`cgroup_attach_task()`, kernel/cgroup/cgroup.c), so a runtime makes calls in between; before the workload has
+/// started, nobody can be the workload.
+#[inline(always)]
+fn of_unknown(slot: *mut Slot) -> u8 {
+    // SAFETY: a valid slot.
+    let flags = unsafe { core::ptr::read_volatile(&raw const (*slot).flags) };
+    if flags & STARTED == 0 { phase::RUNTIME } else { phase::WORKLOAD }
+}
+
 /// The phase's bit of the current task in this slot.
 #[inline(always)]
 pub(crate) fn of_current(slot: *mut Slot) -> u8 {
     // SAFETY: a valid slot.
     if unsafe { core::ptr::read_volatile(&raw const (*slot).others) } == 0 {
-        return phase::WORKLOAD;
+        return of_unknown(slot);
     }
     let task = Current::task();
     let tgid = task.tgid();
-    let Some(process) = PROCESSES.get_ptr_mut(tgid) else { return phase::WORKLOAD };
+    let Some(process) = PROCESSES.get_ptr_mut(tgid) else { return of_unknown(slot) };
     // SAFETY: entries are preallocated: the memory stays an entry, and `start_ns` tells whose.
     let process = unsafe { &mut *process };
     if process.start_ns != task.process_start_ns() || !is_of_tenant(slot, process) {
         forget(tgid, process);
-        return phase::WORKLOAD;
+        return of_unknown(slot);
     }
     if process.stage == JOINER {
         return phase::JOINER;
