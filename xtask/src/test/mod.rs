@@ -113,7 +113,8 @@ impl Run<'_> {
             };
             // In guests, emulated as they are, tests with containers take long.
             let is_slow = name.starts_with("full_")
-                || (matches!(row.place, Place::Guest(_)) && name.starts_with("container_"));
+                || (matches!(row.place, Place::Guest(_))
+                    && (name.starts_with("container_") || name == "local_storm"));
             kind && (self.args.full || !is_slow)
                 && (self.args.program.is_empty() || self.args.program.iter().any(|wanted| wanted == name))
         })
