@@ -321,7 +321,9 @@ impl Batch<'_> {
         let second = runtime::pid_in(Path::new(&exec_pid)).context("an exec without a process id")?;
         wait_for_end(second)?;
 
-        self.runtime.run(&["delete", "--force", &id], runtime::How::default(), &bundle.join("delete-log"))?;
+        // A runtime that stays with its container deletes it when it ends.
+        let verb = if attached.is_some() { ["kill", &id, "KILL"] } else { ["delete", "--force", &id] };
+        self.runtime.run(&verb, runtime::How::default(), &bundle.join("delete-log"))?;
         if let Some(running) = attached {
             running.wait_any();
         }
