@@ -1,6 +1,7 @@
 //! What the whole-program tests share.
 pub mod bundle;
 pub mod cgroup;
+pub mod kernel;
 pub mod khard;
 pub mod kubelet;
 pub mod node;

@@ -11,13 +11,14 @@ use khard_profile::{
 };
 use khard_tests::{
     cgroup::{self, TestCgroup},
+    kernel::preempts_programs,
     khard,
     observed::{Calls, all_calls, calls, set},
     process::Owned,
     program::Program,
 };
 use khard_user::{
-    bpf::{AttachPlan, KernelVersion, Role},
+    bpf::AttachPlan,
     session::{Identity, Session},
 };
 use tempfile::TempDir;
@@ -61,12 +62,6 @@ fn observed(recording: &Recording) -> &Observed {
 
 fn missing(recording: &Recording) -> Calls {
     set(&rare()).difference(&all_calls(recording)).cloned().collect()
-}
-
-fn preempts_programs() -> bool {
-    let kernel = KernelVersion::running().expect("a kernel's version");
-    AttachPlan::for_kernel(kernel).programs.iter().filter(|program| program.role == Role::Syscalls).count()
-        > 1
 }
 
 #[test]

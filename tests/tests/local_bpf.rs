@@ -10,6 +10,7 @@ use khard_common::{
 use khard_profile::recording::Abi;
 use khard_tests::{
     cgroup::{self, TestCgroup},
+    kernel::preempts_programs,
     khard,
     process::Owned,
     program::{self, Program},
@@ -189,7 +190,9 @@ fn cpu_ticks(pid: u32) -> u64 {
 #[test]
 fn a_named_cgroup_is_recorded_alone_though_more_are_born_than_there_are_slots() {
     let cgroup = TestCgroup::planned("named");
-    let mut khard = khard::trace(["--cgroup", cgroup.path(), "--wait"]);
+    // Where the kernel skips programs, births cost a proof: see `preempts_programs`.
+    let accept: &[&str] = if preempts_programs() { &["--accept-lossy", "syscalls"] } else { &[] };
+    let mut khard = khard::trace([["--cgroup", cgroup.path(), "--wait"].as_slice(), accept].concat());
     khard.is_ready();
     for batch in 0..6 {
         let strangers: Vec<_> =
@@ -206,5 +209,6 @@ fn a_named_cgroup_is_recorded_alone_though_more_are_born_than_there_are_slots() 
     assert!(process.wait().success());
     let recording = khard.end().expect(0).recording(cgroup.name());
     assert!(khard_tests::observed::all_calls(&recording).contains("getsid"));
-    assert!(recording.runs().values().all(|run| run.coverage.syscalls.is_complete()));
+    let is_complete = recording.runs().values().all(|run| run.coverage.syscalls.is_complete());
+    assert!(is_complete || preempts_programs());
 }

@@ -1,0 +1,14 @@
+//! What tests must know of the running kernel.
+
+use khard_user::bpf::{AttachPlan, KernelVersion, Role};
+
+/// Whether this kernel skips programs that see system calls, so that khard attaches more than one: then each may miss
+/// calls, and the one that missed least says how many at most are lost. khard's own use of maps, as cgroups come and go,
+/// lets the one miss some that else misses none.
+///
+/// # Panics
+/// When the kernel's version cannot be read.
+pub fn preempts_programs() -> bool {
+    let plan = AttachPlan::for_kernel(KernelVersion::running().expect("a kernel's version"));
+    plan.programs.iter().filter(|program| program.role == Role::Syscalls).count() > 1
+}
