@@ -177,11 +177,15 @@ fn u64s(file: &mut Vec<u8>, values: &[u64]) {
 
 #[cfg(test)]
 mod tests {
-    use std::{os::unix::process::ExitStatusExt as _, process::Command};
+    use std::{os::unix::process::ExitStatusExt as _, process::Command, sync::Mutex};
 
     use super::*;
 
+    /// A child that another thread has just forked holds the file open for writing until its own exec: ETXTBSY.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
     fn status(write: impl FnOnce(&Path)) -> std::process::ExitStatus {
+        let _alone = ONE_AT_A_TIME.lock().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("program");
         write(&path);
