@@ -22,6 +22,7 @@ macro_rules! kernel_fields {
             TASK_TGID: "task_struct" "tgid";
             TASK_PID: "task_struct" "pid";
             TASK_LEADER: "task_struct" "group_leader";
+            TASK_REAL_PARENT: "task_struct" "real_parent";
             // Kept by the leader over an exec by another thread: de_thread(), fs/exec.c.
             TASK_START_NS: "task_struct" "start_time";
             TASK_SELF_EXEC_ID: "task_struct" "self_exec_id";

@@ -44,6 +44,10 @@ pub const CGROUP_PATH_BYTES: usize = 512;
 /// How far up the tree a cgroup's registered ancestor is looked for.
 pub const CGROUP_DEPTH: u32 = 32;
 
+/// How young a process is that may still be on its way into a cgroup, without the kernel having told of it, in ns. A
+/// runtime moves what it has just forked; older processes are orphans of the workload.
+pub const UNTOLD_NS: u64 = 5_000_000_000;
+
 /// Syscall numbers outside the table for which a slot sends records; more are only counted.
 pub const UNKNOWN_RECORDS: u64 = 64;
 

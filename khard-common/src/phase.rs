@@ -19,9 +19,14 @@ pub const JOINER: u8 = 1 << 5;
 /// All phases.
 pub const ALL: u8 = 0x3f;
 
-/// A bit that no byte of a table ever has: a mask with it means "not known, whatever the table says".
-pub const NEVER: u8 = 1 << 6;
+/// No phase yet: the workload already runs, and this young process was started by nobody in the subject. The kernel moves
+/// a process before it tells of it (`cgroup_attach_task()`, kernel/cgroup/cgroup.c), so it is on its way in, and then
+/// [`JOINING`]; or an orphan of the workload, and then [`WORKLOAD`]. [`crate::slot::Slot::untold`] tells which.
+pub const UNTOLD: u8 = 1 << 6;
 
 /// Bit 7 of a table's byte: the record of a first sighting could not be sent and is owed. A byte with it never
 /// counts as known, so that the next such call tries again.
 pub const RECORD_OWED: u8 = 1 << 7;
+
+/// A mask that no byte of a table has: "not known, whatever the table says".
+pub const NEVER: u32 = 1 << 8;

@@ -61,9 +61,15 @@ pub struct Slot {
     pub subject_id: u64,
     /// The number of the workload's mount namespace, 0 until it has started.
     pub mount_ns: u64,
+    /// Processes that made calls as [`phase::UNTOLD`] and did not turn out to have been moved in. At 0, all calls with
+    /// that bit were made by processes that were on their way in.
+    pub untold: u64,
+    /// When recording of a running subject began (`CLOCK_MONOTONIC`, ns): what makes calls there and is older is a member
+    /// of it, though nobody told. 0 for a subject that is recorded from its first instruction.
+    pub members_until_ns: u64,
 }
 
-const _: () = assert!(size_of::<Slot>() == TABLE_BYTES + 64);
+const _: () = assert!(size_of::<Slot>() == TABLE_BYTES + 80);
 
 /// One runtime process in [`Slot::others`].
 pub const OTHERS_RUNTIME: u64 = 1;
@@ -83,14 +89,21 @@ pub const BORDER_IS_FIRST_EXEC: u64 = 2;
 /// While a runtime is at work there, no call is known: the border to what it starts is found at its own calls, so
 /// that each of them must be looked at, or the border is noticed too late.
 #[inline]
-pub const fn live_phases(others: u64) -> u8 {
+pub const fn live_phases(others: u64) -> u32 {
     if others == 0 {
-        phase::WORKLOAD
+        phase::WORKLOAD as u32
     } else if others & (OTHERS_JOINER - 1) == 0 {
-        phase::WORKLOAD | phase::JOINER
+        (phase::WORKLOAD | phase::JOINER) as u32
     } else {
         phase::NEVER
     }
+}
+
+/// Whether a call with this byte in the table tells nothing new while `others` are alive.
+#[inline]
+pub const fn is_known(byte: u8, others: u64) -> bool {
+    let live = live_phases(others);
+    byte as u32 & (live | phase::RECORD_OWED as u32) == live
 }
 
 #[cfg(test)]
@@ -110,15 +123,21 @@ mod tests {
 
     #[test]
     fn a_workload_alone_has_one_live_phase() {
-        assert_eq!(live_phases(0), phase::WORKLOAD);
-        assert_eq!(live_phases(OTHERS_JOINER), phase::WORKLOAD | phase::JOINER);
+        assert!(is_known(phase::WORKLOAD, 0));
+        assert!(!is_known(phase::WORKLOAD, OTHERS_JOINER));
+        assert!(is_known(phase::WORKLOAD | phase::JOINER, OTHERS_JOINER));
     }
 
     #[test]
     fn no_call_is_known_while_a_runtime_is_at_work() {
-        let full = phase::ALL;
         for others in [OTHERS_RUNTIME, OTHERS_JOINING, OTHERS_JOINING + 5 * OTHERS_JOINER] {
-            assert_ne!(full & live_phases(others), live_phases(others));
+            assert!(!is_known(phase::ALL, others));
         }
+    }
+
+    #[test]
+    fn a_call_is_not_known_while_its_record_is_owed_or_its_caller_untold() {
+        assert!(!is_known(phase::WORKLOAD | phase::RECORD_OWED, 0));
+        assert!(!is_known(phase::UNTOLD, 0));
     }
 }

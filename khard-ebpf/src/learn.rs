@@ -5,7 +5,7 @@ use khard_common::{
     limits::{EXE_BYTES, UNKNOWN_RECORDS},
     phase::RECORD_OWED,
     record::{Header, KIND_SYSCALL, KIND_UNKNOWN_SYSCALL, SyscallRecord},
-    slot::{Abi, Slot, X32_BIT, table_index},
+    slot::{Abi, Slot, X32_BIT, is_known, table_index},
 };
 
 use crate::{
@@ -30,9 +30,8 @@ pub(crate) fn syscall(number: u32, nr: u64, compat: bool) -> i32 {
         (false, true) => (Abi::X32, nr & !X32_BIT),
         (false, false) => (Abi::Native, nr),
     };
-    let phase = phase::of_current(slot);
     let Some(at) = table_index(abi, plain_nr) else {
-        return unknown(slot, number, abi, nr, phase);
+        return unknown(slot, number, abi, nr, phase::of_current(slot, number));
     };
     // VERIFIER: masked apart, so that word and shift have bounds of their own.
     let word_at = index::<2047>(at as u64) & !7;
@@ -41,6 +40,10 @@ pub(crate) fn syscall(number: u32, nr: u64, compat: bool) -> i32 {
     unsafe {
         let word = (&raw mut (*slot).table).cast::<u8>().add(word_at).cast::<u64>();
         let byte = (core::ptr::read_volatile(word) >> shift) as u8;
+        if is_known(byte, core::ptr::read_volatile(&raw const (*slot).others)) {
+            return 0;
+        }
+        let phase = phase::of_current(slot, number);
         if byte & (phase | RECORD_OWED) == phase {
             return 0;
         }

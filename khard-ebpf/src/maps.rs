@@ -6,13 +6,13 @@ use aya_ebpf::{
 };
 use khard_common::{
     limits::{
-        RING_BYTES, SLOTS as MAX_SLOTS, STATS as MAX_STATS, SUBJECTS as MAX_SUBJECTS, VERDICTS,
-        WATCHED as MAX_WATCHED,
+        RING_BYTES, SLOTS as MAX_SLOTS, STATS as MAX_STATS, SUBJECTS as MAX_SUBJECTS,
+        VERDICTS as MAX_VERDICTS, WATCHED as MAX_WATCHED,
     },
     slot::Slot,
 };
 
-use crate::word::Word;
+use crate::{subject::Verdict, word::Word};
 
 /// `BPF_F_MMAPABLE` (include/uapi/linux/bpf.h): user space reads the tables without a system call, so that
 /// reading them cannot make the kernel skip a perf tracepoint program.
@@ -51,14 +51,10 @@ pub(crate) static GENERATION: Word = Word::new(0);
 #[unsafe(link_section = ".bss.born_after")]
 pub(crate) static BORN_AFTER: Word = Word::new(0);
 
-/// The verdict cache: see `subject::slot_of`.
+/// The verdict cache: see [`Verdict`].
 #[unsafe(no_mangle)]
-#[unsafe(link_section = ".bss.verdict_keys")]
-pub(crate) static VERDICT_KEYS: [Word; VERDICTS] = [const { Word::new(0) }; VERDICTS];
-/// The verdict cache's other half.
-#[unsafe(no_mangle)]
-#[unsafe(link_section = ".bss.verdict_values")]
-pub(crate) static VERDICT_VALUES: [Word; VERDICTS] = [const { Word::new(0) }; VERDICTS];
+#[unsafe(link_section = ".bss.verdicts")]
+pub(crate) static VERDICTS: [Verdict; MAX_VERDICTS] = [const { Verdict::none() }; MAX_VERDICTS];
 
 /// Node-wide counters, by `khard_common::stats`.
 #[unsafe(no_mangle)]

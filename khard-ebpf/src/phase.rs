@@ -1,22 +1,28 @@
 //! Which phase a process is in.
 //!
-//! The rule: a process that is not known here is the workload. Known are only the others: a runtime preparing
-//! a container, a runtime preparing a process that joins one, and joined processes, each with its children.
+//! The rule: once the workload runs, a process that was started in the subject is what its parent is, and that is the
+//! workload where nothing is known here. Known are a runtime preparing a container, a runtime preparing a process that
+//! joins one, and joined processes, each with its children; the workload's first process, which was started outside;
+//! and, while it is young, a process that was neither started in the subject nor told to have been moved in.
 //!
 //! The border between runtime and what it starts is the first exec after the process has both another mount
 //! namespace and another root directory than whoever brought it in. It is found by looking at the process when
 //! it makes a call: `self_exec_id` tells that an exec has happened, so no exec hook is needed, and none can be
 //! skipped. There is always a call between the change of root and the exec: the exec itself.
 
-use aya_ebpf::{bindings::BPF_NOEXIST, macros::map, maps::HashMap};
+use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_ktime_get_ns, macros::map, maps::HashMap};
 use khard_common::{
-    limits, phase,
+    limits::{self, UNTOLD_NS},
+    phase,
     slot::{BORDER_IS_FIRST_EXEC, OTHERS_JOINER, OTHERS_JOINING, OTHERS_RUNTIME, STARTED, Slot},
     stats,
 };
 
 use crate::{
-    kernel::task::{Current, Task},
+    kernel::{
+        cgroup::Node,
+        task::{Current, Task},
+    },
     maps::STATS,
     subject, word,
 };
@@ -24,8 +30,12 @@ use crate::{
 const RUNTIME: u32 = 0;
 const JOINING: u32 = 1;
 const JOINER: u32 = 2;
+/// The first process of the workload.
+const FIRST: u32 = 3;
+/// Neither started in the subject nor told to have been moved in.
+const UNTOLD: u32 = 4;
 
-/// A process that is not the workload.
+/// A process that is not the workload by its parent alone.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Process {
@@ -55,45 +65,35 @@ const fn weight(stage: u32) -> u64 {
     match stage {
         RUNTIME => OTHERS_RUNTIME,
         JOINING => OTHERS_JOINING,
-        _ => OTHERS_JOINER,
+        JOINER => OTHERS_JOINER,
+        _ => 0,
     }
-}
-
-/// The phase of a process that is not in the books. The kernel moves a process before it tells of it
-/// (`cgroup_attach_task()`, kernel/cgroup/cgroup.c), so a runtime makes calls in between; before the workload has
-/// started, nobody can be the workload.
-#[inline(always)]
-fn of_unknown(slot: *mut Slot) -> u8 {
-    // SAFETY: a valid slot.
-    let flags = unsafe { core::ptr::read_volatile(&raw const (*slot).flags) };
-    if flags & STARTED == 0 { phase::RUNTIME } else { phase::WORKLOAD }
 }
 
 /// The phase's bit of the current task in this slot.
 #[inline(always)]
-pub(crate) fn of_current(slot: *mut Slot) -> u8 {
-    // SAFETY: a valid slot.
-    if unsafe { core::ptr::read_volatile(&raw const (*slot).others) } == 0 {
-        return of_unknown(slot);
-    }
+pub(crate) fn of_current(slot: *mut Slot, number: u32) -> u8 {
     let task = Current::task();
     let tgid = task.tgid();
-    let Some(process) = PROCESSES.get_ptr_mut(tgid) else { return of_unknown(slot) };
+    let Some(process) = PROCESSES.get_ptr_mut(tgid) else { return of_unknown(slot, number, tgid, task) };
     // SAFETY: entries are preallocated: the memory stays an entry, and `start_ns` tells whose.
     let process = unsafe { &mut *process };
     if process.start_ns != task.process_start_ns() || !is_of_tenant(slot, process) {
         forget(tgid, process);
-        return of_unknown(slot);
+        return of_unknown(slot, number, tgid, task);
     }
-    if process.stage == JOINER {
-        return phase::JOINER;
+    match process.stage {
+        JOINER => return phase::JOINER,
+        FIRST => return phase::WORKLOAD,
+        UNTOLD => return if is_young(process.start_ns) { phase::UNTOLD } else { phase::WORKLOAD },
+        _ => {}
     }
     if process.border_exec_id == 0 {
         if process.entry_mount_ns != task.mount_ns() && process.entry_root != task.root_dentry() {
             process.border_exec_id = task.exec_id() + 1;
         }
     } else if process.border_exec_id != task.exec_id() + 1 {
-        return cross(slot, tgid, process);
+        return cross(slot, process);
     }
     let filtered = task.seccomp_filters() > process.entry_filters;
     match (process.stage, filtered) {
@@ -102,6 +102,53 @@ pub(crate) fn of_current(slot: *mut Slot) -> u8 {
         (_, false) => phase::JOINING,
         (_, true) => phase::JOINING_FILTERED,
     }
+}
+
+/// The phase of a process that is not in the books. Before the workload has started, nobody can be the workload; then,
+/// who was started by it. The kernel moves a process before it tells of it (`cgroup_attach_task()`,
+/// kernel/cgroup/cgroup.c), and its calls in between, of a runtime that prepares an exec, are not the workload's.
+#[inline(always)]
+fn of_unknown(slot: *mut Slot, number: u32, tgid: u32, task: Task) -> u8 {
+    // SAFETY: a valid slot.
+    let flags = unsafe { core::ptr::read_volatile(&raw const (*slot).flags) };
+    if flags & STARTED == 0 {
+        return phase::RUNTIME;
+    }
+    let start_ns = task.process_start_ns();
+    // SAFETY: a valid slot.
+    let members_until_ns = unsafe { core::ptr::read_volatile(&raw const (*slot).members_until_ns) };
+    let is_member = start_ns < members_until_ns || !is_young(start_ns);
+    if is_member || subject::resolve(Node(task.real_parent().cgroup_node())) == number {
+        return phase::WORKLOAD;
+    }
+    // SAFETY: a valid slot.
+    let subject_id = unsafe { core::ptr::read_volatile(&raw const (*slot).subject_id) };
+    let process = Process {
+        start_ns,
+        subject_id,
+        entry_root: 0,
+        slot: number,
+        stage: UNTOLD,
+        entry_mount_ns: 0,
+        entry_filters: 0,
+        border_exec_id: 0,
+        reserved: 0,
+    };
+    // Counted first, and for good where there is no room: its calls are then the workload's.
+    // SAFETY: a valid slot.
+    unsafe { word::add(&raw mut (*slot).untold, 1) };
+    if PROCESSES.insert(tgid, process, u64::from(BPF_NOEXIST)).is_err() && PROCESSES.get_ptr(tgid).is_some() {
+        // Another thread was faster, or the kernel has told meanwhile.
+        // SAFETY: a valid slot.
+        unsafe { word::add(&raw mut (*slot).untold, 1u64.wrapping_neg()) };
+    }
+    phase::UNTOLD
+}
+
+#[inline(always)]
+fn is_young(start_ns: u64) -> bool {
+    // SAFETY: the helper has no preconditions.
+    unsafe { bpf_ktime_get_ns() }.wrapping_sub(start_ns) < UNTOLD_NS
 }
 
 /// Whether what is known of a process was learnt for the slot's present tenant. A cgroup that was released and is
@@ -114,7 +161,7 @@ fn is_of_tenant(slot: *mut Slot, process: &Process) -> bool {
 
 /// The first call after the exec beyond the border. Only one thread can be here: an exec leaves one.
 #[inline(always)]
-fn cross(slot: *mut Slot, tgid: u32, process: &mut Process) -> u8 {
+fn cross(slot: *mut Slot, process: &mut Process) -> u8 {
     if process.stage == RUNTIME {
         // First the flag, then the count: who comes in between is already a joiner.
         // SAFETY: a valid slot.
@@ -122,7 +169,9 @@ fn cross(slot: *mut Slot, tgid: u32, process: &mut Process) -> u8 {
             core::ptr::write_volatile(&raw mut (*slot).mount_ns, u64::from(Current::task().mount_ns()));
             word::or(&raw mut (*slot).flags, STARTED);
         }
-        forget(tgid, process);
+        process.stage = FIRST;
+        // SAFETY: a valid slot.
+        unsafe { word::add(&raw mut (*slot).others, OTHERS_RUNTIME.wrapping_neg()) };
         return phase::WORKLOAD;
     }
     process.stage = JOINER;
@@ -135,7 +184,7 @@ fn cross(slot: *mut Slot, tgid: u32, process: &mut Process) -> u8 {
 #[inline(always)]
 fn forget(tgid: u32, process: &Process) {
     let (number, subject_id, stage) = (process.slot, process.subject_id, process.stage);
-    if PROCESSES.remove(tgid).is_err() {
+    if PROCESSES.remove(tgid).is_err() || weight(stage) == 0 {
         return;
     }
     let Some(slot) = subject::slot(number) else { return };
@@ -200,6 +249,9 @@ pub(crate) fn inherit(parent_tgid: u32, child: Task) {
     if parent.start_ns != Current::task().process_start_ns() {
         return;
     }
+    if weight(parent.stage) == 0 {
+        return;
+    }
     let Some(slot) = subject::slot(parent.slot) else { return };
     // Released meanwhile: to count there would disturb who has the slot next.
     if !is_of_tenant(slot, parent) {
@@ -209,13 +261,37 @@ pub(crate) fn inherit(parent_tgid: u32, child: Task) {
 }
 
 fn enter(slot: *mut Slot, tgid: u32, process: &Process) {
-    forget_process(tgid);
-    // Counted first: between the two the slot is only slower, never wrong.
+    // Counted first: in between the slot is only slower, never wrong.
     // SAFETY: a valid slot.
     unsafe { word::add(&raw mut (*slot).others, weight(process.stage)) };
-    if PROCESSES.insert(tgid, process, u64::from(BPF_NOEXIST)).is_err() {
+    if tell(slot, tgid, process) {
+        return;
+    }
+    forget_process(tgid);
+    // If one of its own calls was faster, it is in the books by now.
+    if PROCESSES.insert(tgid, process, u64::from(BPF_NOEXIST)).is_err() && !tell(slot, tgid, process) {
         STATS[stats::PROCESSES_FULL].add(1);
         // SAFETY: a valid slot.
         unsafe { word::add(&raw mut (*slot).others, weight(process.stage).wrapping_neg()) };
     }
+}
+
+/// An untold process has been told of. In place: were it out of the books for a moment, its next call would find it untold
+/// again.
+#[inline(always)]
+fn tell(slot: *mut Slot, tgid: u32, process: &Process) -> bool {
+    let Some(known) = PROCESSES.get_ptr_mut(tgid) else { return false };
+    // SAFETY: as in `of_current`; the stage, which tells how to read the rest, is written last.
+    unsafe {
+        if (*known).stage != UNTOLD
+            || (*known).start_ns != process.start_ns
+            || (*known).subject_id != process.subject_id
+        {
+            return false;
+        }
+        core::ptr::write_volatile(known, Process { stage: UNTOLD, ..*process });
+        core::ptr::write_volatile(&raw mut (*known).stage, process.stage);
+        word::add(&raw mut (*slot).untold, 1u64.wrapping_neg());
+    }
+    true
 }

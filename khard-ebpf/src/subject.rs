@@ -2,7 +2,7 @@
 //! that has started takes its nested cgroups in.
 
 use khard_common::{
-    limits::{CGROUP_DEPTH, CGROUP_PATH_BYTES, VERDICTS},
+    limits::{self, CGROUP_DEPTH, CGROUP_PATH_BYTES},
     record::{BirthRecord, Header, KIND_BIRTH},
     slot::{STARTED, Slot},
     stats,
@@ -10,50 +10,67 @@ use khard_common::{
 
 use crate::{
     kernel::{cgroup::Node, task::Current},
-    maps::{
-        BORN_AFTER, FREE_SLOTS, GENERATION, RING, SLOTS, STATS, SUBJECTS, VERDICT_KEYS, VERDICT_VALUES,
-        WATCHED,
-    },
-    word::{self, index},
+    maps::{BORN_AFTER, FREE_SLOTS, GENERATION, RING, SLOTS, STATS, SUBJECTS, VERDICTS, WATCHED},
+    word::{self, Word, index},
 };
 
 const SLOT_BITS: u32 = 16;
 
-/// The current task's slot, 0 for none.
-///
-/// A cache from cgroup id to slot, shared by all CPUs, without locks: the key word is `id ^ value`, so that a
-/// pair of which one half was just overwritten never matches. Cgroup ids are not reused, so an entry can only
-/// be stale by registration or release, which move the generation.
-#[inline(always)]
-pub(crate) fn slot_of(current: Current) -> u32 {
-    let id = current.cgroup_id();
-    let at = index::<{ VERDICTS as u64 - 1 }>(id ^ (id >> 7) ^ (id >> 20));
-    // SAFETY: `index` bounds it.
-    let (key, value) = unsafe { (VERDICT_KEYS.get_unchecked(at), VERDICT_VALUES.get_unchecked(at)) };
-    let verdict = value.load();
-    if key.load() ^ verdict == id && verdict >> SLOT_BITS == generation() {
-        return verdict as u32 & 0xffff;
+/// One entry of the cache from cgroup id to slot, which all CPUs share without locks: the key word is `id ^ value`, so
+/// that a pair of which one half was just overwritten never matches. Cgroup ids are not reused, so an entry can only be
+/// stale by registration or release, which move the generation.
+#[repr(C, align(16))]
+pub(crate) struct Verdict {
+    key: Word,
+    /// The generation, then the slot in [`SLOT_BITS`] bits.
+    value: Word,
+}
+
+impl Verdict {
+    /// Matches nothing: no cgroup has the id 0.
+    pub(crate) const fn none() -> Self {
+        Self { key: Word::new(0), value: Word::new(0) }
     }
-    resolve_and_remember(id)
+
+    #[inline(always)]
+    fn of(id: u64) -> &'static Self {
+        let at = index::<{ limits::VERDICTS as u64 - 1 }>(id ^ (id >> 7) ^ (id >> 20));
+        // SAFETY: `index` bounds it.
+        unsafe { VERDICTS.get_unchecked(at) }
+    }
 }
 
-/// From 1, so that an empty cache is no verdict.
+/// The current task's slot by the cache alone, 0 for none; [`UNKNOWN`] or more where the cache has no verdict.
 #[inline(always)]
-fn generation() -> u64 {
-    (GENERATION.load() + 1) & (u64::MAX >> SLOT_BITS)
+pub(crate) fn cached_slot_of(current: Current) -> u64 {
+    let id = current.cgroup_id();
+    let verdict = Verdict::of(id);
+    let value = verdict.value.load();
+    if verdict.key.load() ^ value != id {
+        return UNKNOWN;
+    }
+    value ^ (GENERATION.load() << SLOT_BITS)
 }
 
-#[inline(never)]
-fn resolve_and_remember(id: u64) -> u32 {
+/// Beyond every slot.
+pub(crate) const UNKNOWN: u64 = 1 << SLOT_BITS;
+
+/// The current task's slot, 0 for none.
+#[inline(always)]
+pub(crate) fn slot_of_current() -> u32 {
+    let cached = cached_slot_of(Current::get());
+    if cached < UNKNOWN {
+        return cached as u32;
+    }
     // Read before resolving: a change in between leaves the entry stale, never wrong.
-    let generation = generation();
-    let slot = resolve(Node(Current::task().cgroup_node()));
-    let verdict = generation << SLOT_BITS | u64::from(slot);
-    let at = index::<{ VERDICTS as u64 - 1 }>(id ^ (id >> 7) ^ (id >> 20));
-    // SAFETY: `index` bounds it.
-    let (key, value) = unsafe { (VERDICT_KEYS.get_unchecked(at), VERDICT_VALUES.get_unchecked(at)) };
-    value.store(verdict);
-    key.store(id ^ verdict);
+    let generation = GENERATION.load();
+    // Id and slot of one node: the task may be moved to another cgroup at any moment.
+    let node = Node(Current::task().cgroup_node());
+    let (id, slot) = (node.id(), resolve(node));
+    let verdict = Verdict::of(id);
+    let value = generation << SLOT_BITS | u64::from(slot);
+    verdict.value.store(value);
+    verdict.key.store(id ^ value);
     slot
 }
 

@@ -12,7 +12,16 @@ pub fn boot_id() -> io::Result<String> {
 
 /// `CLOCK_BOOTTIME` in nanoseconds: the clock of the kernel programs' records.
 pub fn boot_time_ns() -> u64 {
-    let now = clock_gettime(ClockId::Boottime);
+    now_ns(ClockId::Boottime)
+}
+
+/// `CLOCK_MONOTONIC`, which stands still in suspension: the clock of processes' start times.
+pub fn monotonic_time_ns() -> u64 {
+    now_ns(ClockId::Monotonic)
+}
+
+fn now_ns(clock: ClockId) -> u64 {
+    let now = clock_gettime(clock);
     u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
 }
 

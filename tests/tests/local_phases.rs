@@ -163,6 +163,21 @@ fn a_child_that_is_cloned_into_a_running_cgroup_from_outside_joins_it_alone() {
 }
 
 #[test]
+fn an_orphan_of_the_workload_is_the_workload_though_its_new_parent_is_outside() {
+    // `$$` is the outer shell also inside the parentheses: the orphan waits until that one is gone.
+    let fixture = khard::fixture();
+    let script = format!(
+        "(while kill -0 $$ 2>/dev/null; do :; done; exec {} call {}) &",
+        fixture.get_program().display(),
+        MARKS[0]
+    );
+    let done = khard::trace(["--", "sh", "-c", &script]).end().expect(0);
+    let recording = done.recording("sh");
+    assert_eq!(phases_of(&recording, MARKS[0]), only(Phase::Workload));
+    assert!(allowed(&done.profile("sh")).contains(MARKS[0]));
+}
+
+#[test]
 fn a_process_is_recorded_from_its_move_into_the_cgroup_until_its_move_out() {
     let dir = tempfile::tempdir().unwrap();
     let (cgroup, elsewhere) = (TestCgroup::new("moved"), TestCgroup::new("elsewhere"));

@@ -73,6 +73,11 @@ impl Task {
         probe(leader, offset::TASK_START_NS.load())
     }
 
+    /// Who started the process, or adopted it when that one died.
+    pub(crate) fn real_parent(self) -> Self {
+        Self(probe(probe(self.0, offset::TASK_LEADER.load()), offset::TASK_REAL_PARENT.load()))
+    }
+
     /// Rises with each exec (`begin_new_exec()`, fs/exec.c), and is inherited by children.
     pub(crate) fn exec_id(self) -> u32 {
         probe(self.0, offset::TASK_SELF_EXEC_ID.load())

@@ -39,8 +39,9 @@ pub(crate) fn cgroup_attach(ctx: RawTracePointContext) -> i32 {
     if inside {
         return 0;
     }
-    phase::forget_process(tgid);
-    if slot != 0 {
+    if slot == 0 {
+        phase::forget_process(tgid);
+    } else {
         phase::enter_from_outside(slot, task, writer);
         debug!(&ctx, "process {} entered slot {}", tgid, slot);
     }

@@ -8,9 +8,12 @@ use std::{
 
 use khard_common::{
     limits::{SLOTS, TABLE_BYTES},
-    slot::Slot,
+    phase,
+    slot::{STARTED, Slot},
 };
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+use crate::host;
 
 /// A slot's number, from 1 to `SLOTS - 1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,6 +51,8 @@ pub struct SlotView {
     pub unknown_calls: u64,
     /// Processes that joined.
     pub joins: u64,
+    /// See [`Slot::untold`].
+    pub untold: u64,
     /// The cgroup, 0 for none.
     pub subject_id: u64,
 }
@@ -94,7 +99,7 @@ impl Slots {
         unsafe {
             for (at, byte) in table.iter_mut().enumerate() {
                 *byte = (&raw const (*slot).table).cast::<u8>().add(at).read_volatile()
-                    & khard_common::phase::ALL;
+                    & (phase::ALL | phase::UNTOLD);
             }
             let read = |field: *mut u64| Self::word(field).load(Ordering::Acquire);
             SlotView {
@@ -104,6 +109,7 @@ impl Slots {
                 records: (read(&raw mut (*slot).records_tried), read(&raw mut (*slot).records_failed)),
                 unknown_calls: read(&raw mut (*slot).unknown_calls),
                 joins: read(&raw mut (*slot).joins),
+                untold: read(&raw mut (*slot).untold),
                 subject_id: read(&raw mut (*slot).subject_id),
             }
         }
@@ -118,6 +124,7 @@ impl Slots {
     /// Empties a slot that no program writes any more, and names its next subject (0: none yet).
     pub(super) fn reset(&self, number: SlotNumber, subject_id: u64, flags: u64, mount_ns: u64) {
         let slot = self.slot(number);
+        let members_until_ns = if flags & STARTED == 0 { 0 } else { host::monotonic_time_ns() };
         // SAFETY: a mapped slot without a tenant.
         unsafe {
             (&raw mut (*slot).table).cast::<u8>().write_bytes(0, TABLE_BYTES);
@@ -127,10 +134,12 @@ impl Slots {
                 &raw mut (*slot).records_failed,
                 &raw mut (*slot).unknown_calls,
                 &raw mut (*slot).joins,
+                &raw mut (*slot).untold,
             ] {
                 Self::word(field).store(0, Ordering::Release);
             }
             Self::word(&raw mut (*slot).mount_ns).store(mount_ns, Ordering::Release);
+            Self::word(&raw mut (*slot).members_until_ns).store(members_until_ns, Ordering::Release);
             Self::word(&raw mut (*slot).flags).store(flags, Ordering::Release);
             Self::word(&raw mut (*slot).subject_id).store(subject_id, Ordering::Release);
         }

@@ -102,17 +102,17 @@ impl Instance {
 
     /// Calls seen so far in workload and joiners, as of the last refresh.
     pub fn n_calls(&self) -> usize {
-        self.without_border().map_or_else(|| self.seen.n_calls(), |seen| seen.n_calls())
+        self.seen.n_calls(self.is_container())
     }
 
-    /// What was seen, of a cgroup that showed no border between whoever prepared its processes and their work.
-    fn without_border(&self) -> Option<Seen> {
-        matches!(self.identity.subject, Subject::Cgroup { .. }).then(|| self.seen.without_border()).flatten()
+    /// Whether a border between whoever prepares a process and its work is to be expected: not in a plain cgroup.
+    fn is_container(&self) -> bool {
+        !matches!(self.identity.subject, Subject::Cgroup { .. })
     }
 
     /// Adds all observations to a recording that has the run.
     pub(super) fn write_to(&self, recording: &mut Recording, run: RunId) -> Result<(), UnknownRun> {
-        self.without_border().as_ref().unwrap_or(&self.seen).write_to(recording, run)
+        self.seen.write_to(recording, run, self.is_container())
     }
 
     pub(super) fn has_sightings(&self, tenants: &BTreeMap<SlotNumber, Tenant>) -> bool {
@@ -165,7 +165,7 @@ impl Instance {
     /// A cgroup that is empty when it is named shows no confinement: what its processes put on is seen by its calls.
     fn confinement(&self) -> Confinement {
         let mut confinement = self.identity.confinement.clone();
-        if matches!(self.identity.subject, Subject::Cgroup { .. })
+        if !self.is_container()
             && confinement.seccomp == SeccompInForce::None
             && self.seen.came_under_filter()
         {
@@ -193,12 +193,12 @@ impl Instance {
         if self.confinement().seccomp != SeccompInForce::None {
             add("recorded under a seccomp filter: calls that it refused are not in the recording".to_owned());
         }
-        if self.without_border().is_some() {
+        if !self.is_container() && self.seen.has_no_border() {
             add("no change of root was seen before a program began, as in a container: the calls of whoever started \
                  it in this cgroup count as its own"
                 .to_owned());
         } else if matches!(self.start, Start::FirstInstruction { .. })
-            && !self.seen.has_workload
+            && !self.seen.has_workload(self.is_container())
             && self.ended.is_some()
         {
             add("the workload was not seen to begin: every call was the runtime's".to_owned());

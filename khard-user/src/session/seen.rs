@@ -70,12 +70,12 @@ pub(super) struct Seen {
     pub(super) records_failed: u64,
     /// Processes that joined.
     pub(super) joins: u64,
+    /// Processes that may have been on their way in, and did not arrive.
+    untold: u64,
     /// Who came first of all: the runtime's process, or the command itself.
     pub(super) first_tgid: Option<u32>,
     /// Whether a workload was seen to begin, or had begun before.
     has_started: bool,
-    /// Whether any call counts as the workload's.
-    pub(super) has_workload: bool,
 }
 
 impl Default for Seen {
@@ -87,9 +87,9 @@ impl Default for Seen {
             unknown_calls: 0,
             records_failed: 0,
             joins: 0,
+            untold: 0,
             first_tgid: None,
             has_started: false,
-            has_workload: false,
         }
     }
 }
@@ -97,7 +97,7 @@ impl Default for Seen {
 impl Seen {
     /// Unites what slots hold now. `views`: all slots of the instance with their sightings.
     pub(super) fn update<'a>(&mut self, views: impl Iterator<Item = (SlotView, &'a Sightings)>) {
-        (self.unknown_calls, self.records_failed, self.joins) = (0, 0, 0);
+        (self.unknown_calls, self.records_failed, self.joins, self.untold) = (0, 0, 0, 0);
         for (view, sightings) in views {
             for (mine, theirs) in self.table.iter_mut().zip(view.table.iter()) {
                 *mine |= theirs;
@@ -105,6 +105,7 @@ impl Seen {
             self.unknown_calls += view.unknown_calls;
             self.records_failed += view.records.1;
             self.joins += view.joins;
+            self.untold += view.untold;
             self.has_started |= view.flags & STARTED != 0;
             self.unknown.extend(&sightings.unknown);
             for (key, record) in &sightings.witnesses {
@@ -114,7 +115,6 @@ impl Seen {
                 }
             }
         }
-        self.has_workload = self.table.iter().any(|byte| byte & phase::WORKLOAD != 0);
         let first = self.witnesses.values().min_by_key(|record| record.header.time_ns);
         self.first_tgid = first.map(|record| record.tgid);
     }
@@ -126,46 +126,63 @@ impl Seen {
         }
     }
 
-    /// The same, where no border can be in sight: who starts a process in a cgroup that is no container changes
-    /// neither its mounts nor its root. All that was called before the border is then taken for the work itself:
-    /// wider than needed, never narrower. `None` where a border was seen.
+    /// Whether no border was in sight between whoever prepared processes and their work, as it is where processes are
+    /// started in a cgroup that is no container: that changes neither their mounts nor their root.
     ///
     /// The flag tells, not the table: a process that is moved in is named to the programs a moment after it is in
     /// (`cgroup_attach_task()` traces last, kernel/cgroup/cgroup.c), and what it calls in between counts as the work.
-    pub(super) fn without_border(&self) -> Option<Self> {
-        let has = |bits| self.table.iter().any(|byte| byte & bits != 0);
-        let no_workload = !self.has_started && has(phase::RUNTIME | phase::RUNTIME_FILTERED);
-        let no_joiner = !has(phase::JOINER) && has(phase::JOINING | phase::JOINING_FILTERED);
-        if !no_workload && !no_joiner {
-            return None;
-        }
-        let moved = |bit| match bit {
+    pub(super) fn has_no_border(&self) -> bool {
+        let no_joiner = !self.has(phase::JOINER) && self.has(phase::JOINING | phase::JOINING_FILTERED);
+        self.has_no_workload() || no_joiner
+    }
+
+    fn has(&self, phases: u8) -> bool {
+        self.table.iter().any(|byte| byte & phases != 0)
+    }
+
+    fn has_no_workload(&self) -> bool {
+        !self.has_started && self.has(phase::RUNTIME | phase::RUNTIME_FILTERED)
+    }
+
+    /// Which phase the calls of each bit belong to. `is_container`: a border is to be expected; where none is, and none
+    /// was seen, all that was called before it is taken for the work itself: wider than needed, never narrower.
+    fn places(&self, is_container: bool) -> impl Fn(u8) -> u8 {
+        let no_workload = !is_container && self.has_no_workload();
+        let no_joiner = !is_container && !self.has(phase::JOINER);
+        let untold = match self.untold {
+            0 if no_joiner => phase::JOINER,
+            0 => phase::JOINING,
+            _ => phase::WORKLOAD,
+        };
+        move |bit| match bit {
             phase::RUNTIME | phase::RUNTIME_FILTERED if no_workload => phase::WORKLOAD,
             phase::JOINING | phase::JOINING_FILTERED if no_joiner => phase::JOINER,
+            phase::UNTOLD => untold,
             _ => bit,
-        };
-        let mut seen = Self { witnesses: BTreeMap::new(), ..self.clone() };
-        for byte in seen.table.iter_mut() {
-            let bits = (0..8).map(|bit| *byte & 1 << bit).filter(|bit| *bit != 0);
-            *byte = bits.fold(0, |all, bit| all | moved(bit));
         }
-        for ((at, bit), record) in &self.witnesses {
-            let kept = seen.witnesses.entry((*at, moved(*bit))).or_insert(*record);
-            if record.header.time_ns < kept.header.time_ns {
-                *kept = *record;
-            }
-        }
-        Some(seen)
+    }
+
+    /// The same for all bits of each byte.
+    fn placed_table(&self, is_container: bool) -> impl Iterator<Item = u8> {
+        let place = self.places(is_container);
+        self.table.iter().map(move |byte| {
+            (0..8).map(|bit| *byte & 1 << bit).filter(|bit| *bit != 0).fold(0, |all, bit| all | place(bit))
+        })
+    }
+
+    /// Whether any call counts as the workload's.
+    pub(super) fn has_workload(&self, is_container: bool) -> bool {
+        self.placed_table(is_container).any(|byte| byte & phase::WORKLOAD != 0)
+    }
+
+    /// How many calls were seen in the phases that a profile is made for.
+    pub(super) fn n_calls(&self, is_container: bool) -> usize {
+        self.placed_table(is_container).filter(|byte| byte & (phase::WORKLOAD | phase::JOINER) != 0).count()
     }
 
     /// Whether a process came under a seccomp filter after it had entered and before its work began.
     pub(super) fn came_under_filter(&self) -> bool {
         self.table.iter().any(|byte| byte & (phase::RUNTIME_FILTERED | phase::JOINING_FILTERED) != 0)
-    }
-
-    /// How many calls were seen in the phases that a profile is made for.
-    pub(super) fn n_calls(&self) -> usize {
-        self.table.iter().filter(|byte| *byte & (phase::WORKLOAD | phase::JOINER) != 0).count()
     }
 
     /// Numbers beyond the table, with their ABI.
@@ -174,16 +191,29 @@ impl Seen {
     }
 
     /// Adds all observations to a recording that has the run.
-    pub(super) fn write_to(&self, recording: &mut Recording, run: RunId) -> Result<(), UnknownRun> {
-        for (at, byte) in (0u32..).zip(self.table.iter()) {
-            let phases = PhaseSet::from_byte(byte & phase::ALL).unwrap_or_default();
+    pub(super) fn write_to(
+        &self,
+        recording: &mut Recording,
+        run: RunId,
+        is_container: bool,
+    ) -> Result<(), UnknownRun> {
+        let place = self.places(is_container);
+        let mut witnesses: BTreeMap<(usize, u8), &SyscallRecord> = BTreeMap::new();
+        for ((at, bit), record) in &self.witnesses {
+            let kept = witnesses.entry((*at, place(*bit))).or_insert(record);
+            if record.header.time_ns < kept.header.time_ns {
+                *kept = record;
+            }
+        }
+        for (at, byte) in (0u32..).zip(self.placed_table(is_container)) {
+            let phases = PhaseSet::from_byte(byte).unwrap_or_default();
             if phases.is_empty() {
                 continue;
             }
             let (abi, nr) = table_key(at);
             let key = SyscallKey { abi: abi_of_table(abi as u32), nr };
             for seen_in in phases.iter() {
-                let witness = self.witnesses.get(&(at as usize, 1 << Phase::bit(seen_in)));
+                let witness = witnesses.get(&(at as usize, 1 << Phase::bit(seen_in)));
                 recording.observe_syscall(
                     run,
                     key,
@@ -225,21 +255,41 @@ mod tests {
         for (at, phases) in bytes {
             table[*at] = *phases;
         }
-        SlotView { table, flags, others: 0, records: (0, 0), unknown_calls: 0, joins: 0, subject_id: 1 }
+        SlotView {
+            table,
+            flags,
+            others: 0,
+            records: (0, 0),
+            unknown_calls: 0,
+            joins: 0,
+            untold: 0,
+            subject_id: 1,
+        }
     }
 
-    fn workload_without_border(flags: u64) -> Option<usize> {
-        let sightings = Sightings::default();
+    fn seen(view: SlotView) -> Seen {
         let mut seen = Seen::default();
-        // The first was called before the programs knew that the process had been moved in.
-        let bytes = [(110, phase::WORKLOAD | phase::RUNTIME), (111, phase::RUNTIME), (112, phase::RUNTIME)];
-        seen.update([(view(flags, &bytes), &sightings)].into_iter());
-        seen.without_border().map(|seen| seen.n_calls())
+        seen.update([(view, &Sightings::default())].into_iter());
+        seen
     }
 
     #[test]
     fn a_call_made_while_a_process_was_being_moved_in_is_no_border() {
-        assert_eq!(workload_without_border(0), Some(3));
-        assert_eq!(workload_without_border(STARTED), None);
+        // The first was called before the programs knew that the process had been moved in.
+        let bytes = [(110, phase::WORKLOAD | phase::RUNTIME), (111, phase::RUNTIME), (112, phase::RUNTIME)];
+        let without = seen(view(0, &bytes));
+        assert!(without.has_no_border());
+        assert_eq!(without.n_calls(false), 3);
+        let with = seen(view(STARTED, &bytes));
+        assert!(!with.has_no_border());
+        assert_eq!(with.n_calls(false), 1);
+    }
+
+    #[test]
+    fn untold_calls_are_the_runtimes_if_all_their_processes_arrived_and_else_the_workloads() {
+        let bytes = [(110, phase::WORKLOAD), (111, phase::UNTOLD), (112, phase::JOINER)];
+        assert_eq!(seen(view(STARTED, &bytes)).n_calls(true), 2);
+        let some_stayed_untold = SlotView { untold: 1, ..view(STARTED, &bytes) };
+        assert_eq!(seen(some_stayed_untold).n_calls(true), 3);
     }
 }
