@@ -52,4 +52,4 @@ pub const UNTOLD_NS: u64 = 5_000_000_000;
 pub const UNKNOWN_RECORDS: u64 = 64;
 
 /// Counters that the programs keep for the whole node: see [`crate::stats`].
-pub const STATS: usize = 3;
+pub const STATS: usize = 4;

@@ -7,3 +7,5 @@ pub const BIRTHS_UNSENT: usize = 1;
 /// Processes outside the workload that [`crate::limits::PROCESSES`] had no room for: their calls count as the
 /// workload's, so that profiles may be wider than needed, never narrower.
 pub const PROCESSES_FULL: usize = 2;
+/// Look-ups that gave up at [`crate::limits::CGROUP_DEPTH`]: what such cgroups' processes do is not seen.
+pub const CGROUPS_TOO_DEEP: usize = 3;

@@ -117,8 +117,11 @@ fn of_unknown(slot: *mut Slot, number: u32, tgid: u32, task: Task) -> u8 {
     let start_ns = task.process_start_ns();
     // SAFETY: a valid slot.
     let members_until_ns = unsafe { core::ptr::read_volatile(&raw const (*slot).members_until_ns) };
+    // VERIFIER: by the cache alone. To resolve it here would take 6.1 from 49,000 to 170,000 instructions. A parent in the
+    // subject has made calls there, if only to fork; where the cache has lost it, its child stays untold.
+    let parent_slot = subject::cached_slot(Node(task.real_parent().cgroup_node()).id());
     let is_member = start_ns < members_until_ns || !is_young(start_ns);
-    if is_member || subject::resolve(Node(task.real_parent().cgroup_node())) == number {
+    if is_member || parent_slot == u64::from(number) {
         return phase::WORKLOAD;
     }
     // SAFETY: a valid slot.

@@ -43,7 +43,12 @@ impl Verdict {
 /// The current task's slot by the cache alone, 0 for none; [`UNKNOWN`] or more where the cache has no verdict.
 #[inline(always)]
 pub(crate) fn cached_slot_of(current: Current) -> u64 {
-    let id = current.cgroup_id();
+    cached_slot(current.cgroup_id())
+}
+
+/// The slot of the cgroup with this id, in the same way.
+#[inline(always)]
+pub(crate) fn cached_slot(id: u64) -> u64 {
     let verdict = Verdict::of(id);
     let value = verdict.value.load();
     if verdict.key.load() ^ value != id {
@@ -85,6 +90,9 @@ pub(crate) fn resolve(mut node: Node) -> u32 {
             return *slot;
         }
         node = node.parent();
+    }
+    if node.0 != 0 {
+        STATS[stats::CGROUPS_TOO_DEEP].add(1);
     }
     0
 }

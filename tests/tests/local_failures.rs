@@ -281,6 +281,25 @@ fn a_recording_that_is_lossy_fails_unless_that_is_accepted_by_name() {
 }
 
 #[test]
+fn what_runs_too_deep_in_the_cgroup_tree_is_said_to_be_lost() {
+    let cgroup = TestCgroup::new("deep");
+    let never = cgroup.dir().join("never");
+    let _process = Owned::spawn(khard::fixture().arg("enter").arg(cgroup.dir()).arg("await").arg(never));
+    wait::until("a process in it", || !cgroup.processes().is_empty());
+    let mut khard = khard::trace(["--cgroup", cgroup.path()]);
+    khard.says("from now on: it ran before");
+    let below = (0..40).fold(cgroup.dir().to_owned(), |dir, _| dir.join("n"));
+    fs::create_dir_all(&below).unwrap();
+    assert!(
+        Owned::spawn(khard::fixture().arg("enter").arg(&below).args(["call", "getsid"])).wait().success()
+    );
+    khard.signal(libc::SIGINT);
+    let recording = khard.end().expect(LOSSY).recording(cgroup.name());
+    let observed = recording.runs().values().next().unwrap().coverage.syscalls.observed().unwrap();
+    assert!(observed.lost.contains_key("cgroups_too_deep"), "{observed:?}");
+}
+
+#[test]
 fn a_command_whose_recording_is_lossy_ends_as_khards_own_failure() {
     let dir = tempfile::tempdir().unwrap();
     let (ready, go) = (dir.path().join("ready"), dir.path().join("go"));

@@ -163,8 +163,6 @@ pub enum Ended {
     Duration,
     /// It did not end: the record is a checkpoint, and khard died before it wrote a final one.
     Checkpoint,
-    /// The container runtime's socket was lost.
-    RuntimeLost,
 }
 
 /// What CRI said about the container's instance.

@@ -191,10 +191,6 @@ fn warnings(recording: &Recording, generated: Option<&Generated>) -> Vec<String>
         |run| run.ended == Ended::Checkpoint,
         "only checkpoints: khard died, and what came after its last save is missing",
     );
-    warn(
-        |run| run.ended == Ended::RuntimeLost,
-        "without the container runtime at the end: its socket was lost, later containers may be missing",
-    );
     let images: BTreeSet<&str> =
         recording.runs().values().filter_map(|run| Some(run.container.as_ref()?.image_id.as_str())).collect();
     if images.len() > 1 {

@@ -42,7 +42,6 @@ pub(super) fn ended(ended: Ended) -> &'static str {
         Ended::Interrupted => "stopped by the user",
         Ended::Duration => "time was over",
         Ended::Checkpoint => "checkpoint",
-        Ended::RuntimeLost => "runtime lost",
     }
 }
 

@@ -10,7 +10,7 @@ pub enum Role {
     Births,
     /// Keeps the processes' phases.
     Phases,
-    /// Does nothing: the benchmark's floor.
+    /// Does nothing of use: what the benchmark compares with.
     Floor,
 }
 
@@ -84,6 +84,12 @@ pub const PROGRAMS: &[Program] = &[
         name: "sys_enter_none",
         role: Role::Floor,
         at: AttachPoint::Perf("raw_syscalls", "sys_enter"),
+        without_it: "no floor to compare with",
+    },
+    Program {
+        name: "sys_enter_task",
+        role: Role::Floor,
+        at: AttachPoint::Raw("sys_enter"),
         without_it: "no floor to compare with",
     },
 ];

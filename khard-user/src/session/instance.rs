@@ -179,8 +179,12 @@ impl Instance {
             Start::FirstInstruction { .. } => From::FirstInstruction,
             Start::Late { .. } => From::Late,
         };
-        let births = stats[stats::BIRTHS_WITHOUT_SLOT];
-        let lost = (births > 0).then(|| ("births_without_slot".to_owned(), births)).into_iter().collect();
+        let ways_to_lose = [
+            ("births_without_slot", stats[stats::BIRTHS_WITHOUT_SLOT]),
+            ("cgroups_too_deep", stats[stats::CGROUPS_TOO_DEEP]),
+        ];
+        let lost =
+            ways_to_lose.into_iter().filter(|(_, n)| *n > 0).map(|(way, n)| (way.to_owned(), n)).collect();
         let sees_calls = |name: &str| PROGRAMS.iter().any(|p| p.name == name && p.role == Role::Syscalls);
         let of_calls = misses.iter().filter(|(name, _)| sees_calls(name));
         let proof = Proof::from_misses(of_calls.map(|(name, n)| ((*name).to_owned(), *n)).collect());

@@ -61,7 +61,7 @@ impl LiveLine {
     }
 
     pub(super) fn draw(&mut self, session: &Session) {
-        if !self.is_on || self.drawn.is_some_and(|drawn| drawn.elapsed() < REDRAW) {
+        if !self.is_on || !is_in_foreground() || self.drawn.is_some_and(|drawn| drawn.elapsed() < REDRAW) {
             return;
         }
         self.drawn = Some(Instant::now());
@@ -95,6 +95,12 @@ impl LiveLine {
             let _ = write!(stderr(), "\r\x1b[K").and_then(|()| stderr().flush());
         }
     }
+}
+
+/// Whether the terminal is ours to draw on: a khard that the shell has put in the background is quiet.
+fn is_in_foreground() -> bool {
+    // An error: it is no controlling terminal, and so nobody's foreground.
+    rustix::termios::tcgetpgrp(stderr()).map_or(true, |group| group == rustix::process::getpgrp())
 }
 
 fn call_name(abi: Abi, nr: u32) -> String {

@@ -42,6 +42,8 @@ pub(super) struct Outputs {
     name: Option<String>,
     choices: ProfileChoices,
     instances: BTreeMap<Place, Vec<InstanceId>>,
+    /// How many instances a place's last checkpoint held, if all had ended by then: it needs no other before there are more.
+    settled: BTreeMap<Place, usize>,
     /// Whose a place is: two different cgroups with one last component must not share it.
     owners: BTreeMap<Place, PathBuf>,
 }
@@ -56,6 +58,7 @@ impl Outputs {
             name: options.name.clone(),
             choices: options.choices.clone(),
             instances: BTreeMap::new(),
+            settled: BTreeMap::new(),
             owners: BTreeMap::new(),
         })
     }
@@ -114,13 +117,20 @@ impl Outputs {
     }
 
     /// Writes what is known by now. A full disk or a lost folder is said and tried again: the recording goes on.
-    pub(super) fn checkpoint(&self, session: &Session) -> Result<(), TraceError> {
+    pub(super) fn checkpoint(&mut self, session: &Session) -> Result<(), TraceError> {
         for (place, ids) in &self.instances {
+            if self.settled.get(place) == Some(&ids.len()) {
+                continue;
+            }
+            let has_ended = |id: &InstanceId| session.instance(*id).is_some_and(|one| one.ended().is_some());
+            let is_settled = ids.iter().all(has_ended);
             let Some(recording) = session.recording(ids, Ended::Checkpoint)? else { continue };
             let json = to_json(&recording)?;
             let written = self.dir(place).and_then(|dir| Ok(dir.write_unsynced(CHECKPOINT_FILE, &json)?));
-            if let Err(error) = written {
-                tracing::warn!("no checkpoint: {}", with_causes(&error));
+            match written {
+                Ok(_) if is_settled => drop(self.settled.insert(place.clone(), ids.len())),
+                Ok(_) => {}
+                Err(error) => tracing::warn!("no checkpoint: {}", with_causes(&error)),
             }
         }
         Ok(())

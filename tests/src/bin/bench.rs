@@ -65,18 +65,21 @@ const MOST_TRIES: usize = 20;
 enum Row {
     Nothing,
     Empty,
+    Task,
     NotRecorded,
     Recorded,
     Strace,
 }
 
 impl Row {
-    const ALL: [Self; 5] = [Self::Nothing, Self::Empty, Self::NotRecorded, Self::Recorded, Self::Strace];
+    const ALL: [Self; 6] =
+        [Self::Nothing, Self::Empty, Self::Task, Self::NotRecorded, Self::Recorded, Self::Strace];
 
     fn name(self) -> &'static str {
         match self {
             Self::Nothing => "nothing",
             Self::Empty => "empty",
+            Self::Task => "task",
             Self::NotRecorded => "not_recorded",
             Self::Recorded => "recorded",
             Self::Strace => "strace",
@@ -117,6 +120,8 @@ struct Bench {
     cpu: usize,
     khard: AttachPlan,
     floor: AttachPlan,
+    /// The floor, with the helper call that tells the current task.
+    task: AttachPlan,
     home: Home,
     random: u64,
     tally: Tally,
@@ -129,17 +134,19 @@ impl Bench {
     fn new(cpu: Option<usize>) -> Result<Self> {
         let kernel = KernelVersion::running().context("the kernel's release is no version")?;
         let khard = AttachPlan::for_kernel(kernel);
-        let empties: Vec<_> = khard
-            .programs
-            .iter()
-            .filter(|program| program.role == Role::Syscalls)
-            .map(|program| match program.at {
-                AttachPoint::Raw(_) => "sys_enter_empty",
-                AttachPoint::Perf(..) => "sys_enter_none",
-            })
-            .collect();
-        let floor = AttachPlan::only(&empties);
-        ensure!(floor.programs.len() == empties.len(), "the floor's programs are not in the table");
+        let in_place_of = |raw: &'static str| -> Result<AttachPlan> {
+            let calls = khard.programs.iter().filter(|program| program.role == Role::Syscalls);
+            let names: Vec<_> = calls
+                .map(|program| match program.at {
+                    AttachPoint::Raw(_) => raw,
+                    AttachPoint::Perf(..) => "sys_enter_none",
+                })
+                .collect();
+            let plan = AttachPlan::only(&names);
+            ensure!(plan.programs.len() == names.len(), "the floor's programs are not in the table");
+            Ok(plan)
+        };
+        let (floor, task) = (in_place_of("sys_enter_empty")?, in_place_of("sys_enter_task")?);
         let cpu = match cpu {
             Some(cpu) => cpu,
             None => stopwatch::last_allowed_cpu()?,
@@ -149,6 +156,7 @@ impl Bench {
             cpu,
             khard,
             floor,
+            task,
             home,
             random: 1,
             tally: Tally::default(),
@@ -232,7 +240,7 @@ impl Bench {
         Ok(self.other_tracers().is_empty().then_some(cells))
     }
 
-    fn shuffled(&mut self) -> [Row; 5] {
+    fn shuffled(&mut self) -> [Row; 6] {
         let mut rows = Row::ALL;
         for at in (1..rows.len()).rev() {
             // Knuth's MMIX generator: the order only has to differ from round to round.
@@ -247,6 +255,7 @@ impl Bench {
         let plan = match row {
             Row::Nothing | Row::Strace => return Ok(None),
             Row::Empty => &self.floor,
+            Row::Task => &self.task,
             Row::NotRecorded | Row::Recorded => &self.khard,
         };
         let mut bpf = Bpf::load(plan)?;
