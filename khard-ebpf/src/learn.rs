@@ -13,14 +13,13 @@ use crate::{
     maps::RING,
     phase,
     subject::{self, next_sequence},
-    word::{self, index},
+    word::{self, index, opaque},
 };
 
 /// What happens when the fast exit did not. `nr` as the tracepoint gives it.
 #[inline(never)]
-pub(crate) fn syscall(number: u32, nr: u64, compat: bool) -> i32 {
+pub(crate) fn syscall(number: u32, nr: u32, compat: bool) -> i32 {
     let Some(slot) = subject::slot(number) else { return 0 };
-    let nr = nr as u32;
     if nr == u32::MAX {
         // Cancelled by a tracer or user dispatch: no call (syscall_trace_enter(), kernel/entry/common.c).
         return 0;
@@ -31,7 +30,7 @@ pub(crate) fn syscall(number: u32, nr: u64, compat: bool) -> i32 {
         (false, false) => (Abi::Native, nr),
     };
     let Some(at) = table_index(abi, plain_nr) else {
-        return unknown(slot, number, abi, nr, phase::of_current(slot, number));
+        return unknown(slot, number, abi, nr, opaque(phase::of_current(slot, number).into()) as u8);
     };
     // VERIFIER: masked apart, so that word and shift have bounds of their own.
     let word_at = index::<2047>(at as u64) & !7;
@@ -43,7 +42,7 @@ pub(crate) fn syscall(number: u32, nr: u64, compat: bool) -> i32 {
         if is_known(byte, core::ptr::read_volatile(&raw const (*slot).others)) {
             return 0;
         }
-        let phase = phase::of_current(slot, number);
+        let phase = opaque(phase::of_current(slot, number).into()) as u8;
         if byte & (phase | RECORD_OWED) == phase {
             return 0;
         }

@@ -71,7 +71,7 @@ const fn weight(stage: u32) -> u64 {
 }
 
 /// The phase's bit of the current task in this slot.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn of_current(slot: *mut Slot, number: u32) -> u8 {
     let task = Current::task();
     let tgid = task.tgid();

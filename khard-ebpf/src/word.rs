@@ -80,6 +80,21 @@ pub(crate) unsafe fn and(word: *mut u64, bits: u64) {
     unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) &= {1}", in(reg) word, in(reg) bits) };
 }
 
+/// `value`, of which the verifier knows nothing any more.
+///
+/// VERIFIER: it follows each value or range that it knows on its own through all that comes after. What is written to the
+/// stack beside the place of a whole register is forgotten (`check_stack_write_fixed_off()`, kernel/bpf/verifier.c).
+#[inline(always)]
+pub(crate) fn opaque(value: u32) -> u32 {
+    let mut place = [0u64; 1];
+    // SAFETY: the second half of our own word.
+    unsafe {
+        let half = (&raw mut place).cast::<u32>().add(1);
+        ptr::write_volatile(half, value);
+        ptr::read_volatile(half)
+    }
+}
+
 /// `value & MASK` as an index.
 ///
 /// VERIFIER: LLVM removes an AND that it can prove to change nothing; 6.1's verifier then does not know the

@@ -7,7 +7,11 @@ use aya_ebpf::{
 };
 use khard_common::slot::is_known;
 
-use crate::{kernel::task::Current, learn, subject, word::index};
+use crate::{
+    kernel::task::Current,
+    learn, subject,
+    word::{index, opaque},
+};
 
 /// `raw_tp/sys_enter(regs, id)`: include/trace/events/syscalls.h.
 #[raw_tracepoint(tracepoint = "sys_enter")]
@@ -67,12 +71,12 @@ fn on_enter(nr: u64) -> i32 {
             return 0;
         }
     }
-    beyond_the_fast_path(nr)
+    beyond_the_fast_path(opaque(nr as u32))
 }
 
 /// Whatever the fast path did not end, from the start.
 #[inline(never)]
-fn beyond_the_fast_path(nr: u64) -> i32 {
+fn beyond_the_fast_path(nr: u32) -> i32 {
     match subject::slot_of_current() {
         0 => 0,
         number => learn::syscall(number, nr, Current::get().in_compat_call()),
