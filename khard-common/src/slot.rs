@@ -83,6 +83,9 @@ pub const STARTED: u64 = 1;
 /// [`Slot::flags`]: the workload begins at the first exec after entering, not at a change of root. So it is for
 /// commands, which khard itself starts in a cgroup.
 pub const BORDER_IS_FIRST_EXEC: u64 = 2;
+/// [`Slot::flags`]: a border was crossed by the child of a process that is itself on the near side, as a sandboxing
+/// program's is. In a cgroup that is no container, whoever is on the near side may be the work itself.
+pub const BORDER_BY_A_CHILD: u64 = 4;
 
 /// The phases that are alive in a slot with these [`Slot::others`]: a call is known when its byte has them all.
 ///

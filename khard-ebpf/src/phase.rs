@@ -14,7 +14,9 @@ use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_ktime_get_ns, macr
 use khard_common::{
     limits::{self, UNTOLD_NS},
     phase,
-    slot::{BORDER_IS_FIRST_EXEC, OTHERS_JOINER, OTHERS_JOINING, OTHERS_RUNTIME, STARTED, Slot},
+    slot::{
+        BORDER_BY_A_CHILD, BORDER_IS_FIRST_EXEC, OTHERS_JOINER, OTHERS_JOINING, OTHERS_RUNTIME, STARTED, Slot,
+    },
     stats,
 };
 
@@ -78,8 +80,8 @@ pub(crate) fn of_current(slot: *mut Slot, number: u32) -> u8 {
     let Some(process) = PROCESSES.get_ptr_mut(tgid) else { return of_unknown(slot, number, tgid, task) };
     // SAFETY: entries are preallocated: the memory stays an entry, and `start_ns` tells whose.
     let process = unsafe { &mut *process };
-    if process.start_ns != task.process_start_ns() || !is_of_tenant(slot, process) {
-        forget(tgid, process);
+    // What is known of somebody else, or of another slot, stays: it may have been written this moment.
+    if process.start_ns != task.process_start_ns() || process.slot != number || !is_of_tenant(slot, process) {
         return of_unknown(slot, number, tgid, task);
     }
     match process.stage {
@@ -140,12 +142,22 @@ fn of_unknown(slot: *mut Slot, number: u32, tgid: u32, task: Task) -> u8 {
     // Counted first, and for good where there is no room: its calls are then the workload's.
     // SAFETY: a valid slot.
     unsafe { word::add(&raw mut (*slot).untold, 1) };
-    if PROCESSES.insert(tgid, process, u64::from(BPF_NOEXIST)).is_err() && PROCESSES.get_ptr(tgid).is_some() {
+    if PROCESSES.insert(tgid, process, u64::from(BPF_NOEXIST)).is_err()
+        && let Some(known) = PROCESSES.get_ptr(tgid)
+        // SAFETY: as in `of_current`.
+        && is_same(unsafe { &*known }, &process)
+    {
         // Another thread was faster, or the kernel has told meanwhile.
         // SAFETY: a valid slot.
         unsafe { word::add(&raw mut (*slot).untold, 1u64.wrapping_neg()) };
     }
     phase::UNTOLD
+}
+
+/// Whether both are one process in one slot with one tenant.
+#[inline(always)]
+fn is_same(one: &Process, other: &Process) -> bool {
+    one.start_ns == other.start_ns && one.slot == other.slot && one.subject_id == other.subject_id
 }
 
 #[inline(always)]
@@ -165,6 +177,14 @@ fn is_of_tenant(slot: *mut Slot, process: &Process) -> bool {
 /// The first call after the exec beyond the border. Only one thread can be here: an exec leaves one.
 #[inline(always)]
 fn cross(slot: *mut Slot, process: &mut Process) -> u8 {
+    if let Some(parent) = PROCESSES.get_ptr(Current::task().real_parent().tgid()) {
+        // SAFETY: as in `of_current`.
+        let parent = unsafe { &*parent };
+        if parent.slot == process.slot && parent.subject_id == process.subject_id && parent.stage <= JOINING {
+            // SAFETY: a valid slot.
+            unsafe { word::or(&raw mut (*slot).flags, BORDER_BY_A_CHILD) };
+        }
+    }
     if process.stage == RUNTIME {
         // First the flag, then the count: who comes in between is already a joiner.
         // SAFETY: a valid slot.
@@ -213,6 +233,33 @@ pub(crate) fn has_workloads_mounts(number: u32, task: Task) -> bool {
     // SAFETY: a valid slot.
     let mount_ns = unsafe { core::ptr::read_volatile(&raw const (*slot).mount_ns) };
     mount_ns != 0 && mount_ns == u64::from(task.mount_ns())
+}
+
+/// Whether `task`, which somebody outside has put into a cgroup of this slot, was in one already: its parent is there,
+/// or it is known there, or it is older than what may still be on its way in.
+pub(crate) fn was_inside(number: u32, task: Task) -> bool {
+    let Some(slot) = subject::slot(number) else { return false };
+    // SAFETY: a valid slot.
+    let (flags, members_until_ns) = unsafe {
+        (
+            core::ptr::read_volatile(&raw const (*slot).flags),
+            core::ptr::read_volatile(&raw const (*slot).members_until_ns),
+        )
+    };
+    if flags & STARTED == 0 {
+        return false;
+    }
+    let start_ns = task.process_start_ns();
+    // SAFETY: as in `of_current`.
+    if let Some(known) = PROCESSES.get_ptr(task.tgid()).map(|known| unsafe { &*known })
+        && known.start_ns == start_ns
+        && known.slot == number
+        && is_of_tenant(slot, known)
+    {
+        return known.stage != UNTOLD || !is_young(start_ns);
+    }
+    start_ns < members_until_ns
+        || subject::cached_slot(Node(task.real_parent().cgroup_node()).id()) == u64::from(number)
 }
 
 /// `task` has come into a slot from outside, brought by `by` (itself, or the writer of cgroup.procs, or who
@@ -267,15 +314,20 @@ fn enter(slot: *mut Slot, tgid: u32, process: &Process) {
     // Counted first: in between the slot is only slower, never wrong.
     // SAFETY: a valid slot.
     unsafe { word::add(&raw mut (*slot).others, weight(process.stage)) };
-    if tell(slot, tgid, process) {
+    if PROCESSES.insert(tgid, process, u64::from(BPF_NOEXIST)).is_ok() || tell(slot, tgid, process) {
         return;
     }
     forget_process(tgid);
-    // If one of its own calls was faster, it is in the books by now.
-    if PROCESSES.insert(tgid, process, u64::from(BPF_NOEXIST)).is_err() && !tell(slot, tgid, process) {
+    if PROCESSES.insert(tgid, process, u64::from(BPF_NOEXIST)).is_err() {
         STATS[stats::PROCESSES_FULL].add(1);
         // SAFETY: a valid slot.
-        unsafe { word::add(&raw mut (*slot).others, weight(process.stage).wrapping_neg()) };
+        unsafe {
+            word::add(&raw mut (*slot).others, weight(process.stage).wrapping_neg());
+            // Its border will not be seen: all that comes is the workload's.
+            if process.stage == RUNTIME {
+                word::or(&raw mut (*slot).flags, STARTED);
+            }
+        }
     }
 }
 
@@ -286,10 +338,7 @@ fn tell(slot: *mut Slot, tgid: u32, process: &Process) -> bool {
     let Some(known) = PROCESSES.get_ptr_mut(tgid) else { return false };
     // SAFETY: as in `of_current`; the stage, which tells how to read the rest, is written last.
     unsafe {
-        if (*known).stage != UNTOLD
-            || (*known).start_ns != process.start_ns
-            || (*known).subject_id != process.subject_id
-        {
+        if (*known).stage != UNTOLD || !is_same(&*known, process) {
             return false;
         }
         core::ptr::write_volatile(known, Process { stage: UNTOLD, ..*process });

@@ -71,12 +71,17 @@ pub(crate) fn slot_of_current() -> u32 {
     let generation = GENERATION.load();
     // Id and slot of one node: the task may be moved to another cgroup at any moment.
     let node = Node(Current::task().cgroup_node());
-    let (id, slot) = (node.id(), resolve(node));
+    let slot = resolve(node);
+    remember(node.id(), generation, slot);
+    slot
+}
+
+#[inline(always)]
+fn remember(id: u64, generation: u64, slot: u32) {
     let verdict = Verdict::of(id);
     let value = generation << SLOT_BITS | u64::from(slot);
     verdict.value.store(value);
     verdict.key.store(id ^ value);
-    slot
 }
 
 /// The slot of the nearest registered cgroup, itself included; 0 for none.
@@ -133,7 +138,10 @@ pub(crate) fn resolve_or_adopt(node: Node) -> u32 {
     if born_after == 0 || node.id() <= born_after {
         return 0;
     }
-    adopt(node, 0)
+    // Who entered may have made calls before the kernel told of it, and was nobody's then.
+    let (generation, slot) = (GENERATION.load(), adopt(node, 0));
+    remember(node.id(), generation, slot);
+    slot
 }
 
 /// Gives a newborn cgroup under a watched one a slot of its own, and says so. `path`: the address of its path,

@@ -178,6 +178,48 @@ fn an_orphan_of_the_workload_is_the_workload_though_its_new_parent_is_outside() 
 }
 
 #[test]
+fn a_sandboxed_child_does_not_make_its_parent_a_runtime() {
+    let dir = tempfile::tempdir().unwrap();
+    Program::new().call(MARKS[1]).exit(0).write(&dir.path().join("sandboxed"));
+    let cgroup = TestCgroup::planned("sandbox");
+    let mut khard = khard::trace(["--cgroup", cgroup.path(), "--wait"]);
+    khard.is_ready();
+    cgroup.make();
+    let fixture = khard::fixture();
+    let script = format!(
+        "echo $$ > {}/cgroup.procs; unshare -m -R {} /sandboxed && exec {} call {}",
+        cgroup.dir().display(),
+        dir.path().display(),
+        fixture.get_program().display(),
+        MARKS[0]
+    );
+    assert!(Owned::spawn(std::process::Command::new("sh").args(["-c", &script])).wait().success());
+    let done = khard.end().expect(0);
+    for mark in [MARKS[0], MARKS[1]] {
+        assert_eq!(phases_of(&done.recording(cgroup.name()), mark), only(Phase::Workload), "{mark}");
+    }
+}
+
+#[test]
+fn a_process_that_is_moved_inside_of_its_subject_stays_what_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let cgroup = TestCgroup::new("inside");
+    let (nested, go) = (cgroup.dir().join("nested"), dir.path().join("go"));
+    fs::create_dir(&nested).unwrap();
+    let mut process = Owned::spawn(
+        khard::fixture().arg("enter").arg(cgroup.dir()).arg("await").arg(&go).args(["call", MARKS[0]]),
+    );
+    wait::until("a process in it", || !cgroup.processes().is_empty());
+    let khard = is_attached(khard::trace(["--cgroup", cgroup.path()]));
+    fs::write(nested.join("cgroup.procs"), process.pid().to_string()).unwrap();
+    fs::write(&go, "").unwrap();
+    assert!(process.wait().success());
+    let recording = interrupted(khard).recording(cgroup.name());
+    assert_eq!(phases_of(&recording, MARKS[0]), only(Phase::Workload));
+    assert_eq!(run_of(&recording).joiners, 0);
+}
+
+#[test]
 fn a_process_is_recorded_from_its_move_into_the_cgroup_until_its_move_out() {
     let dir = tempfile::tempdir().unwrap();
     let (cgroup, elsewhere) = (TestCgroup::new("moved"), TestCgroup::new("elsewhere"));

@@ -36,7 +36,8 @@ pub(crate) fn cgroup_attach(ctx: RawTracePointContext) -> i32 {
     } else {
         slot != 0 && subject::resolve(Node(writer.cgroup_node())) == slot
     };
-    if inside {
+    // The kernel tells also of a process that has ended, and moves nothing then.
+    if inside || task.process_is_dead() || phase::was_inside(slot, task) {
         return 0;
     }
     if slot == 0 {

@@ -213,6 +213,9 @@ impl Bpf {
         if let Ok(number) = self.subjects.get(&cgroup_id, 0)
             && let Some(slot) = SlotNumber::new(number)
         {
+            // Adopted meanwhile by who entered it: what is known now was not known then.
+            self.slots.learn(slot, flags, mount_ns);
+            self.forget_verdicts()?;
             return Ok(slot);
         }
         let number = match self.free_slots.pop(0) {

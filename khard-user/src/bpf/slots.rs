@@ -121,6 +121,22 @@ impl Slots {
         Self::word(unsafe { &raw mut (*self.slot(number)).subject_id }).load(Ordering::Acquire)
     }
 
+    /// Adds to what the programs know of a slot in use.
+    pub(super) fn learn(&self, number: SlotNumber, flags: u64, mount_ns: u64) {
+        let slot = self.slot(number);
+        // SAFETY: fields of a mapped slot.
+        unsafe {
+            if mount_ns != 0 {
+                Self::word(&raw mut (*slot).mount_ns).store(mount_ns, Ordering::Release);
+            }
+            if flags & STARTED != 0 {
+                Self::word(&raw mut (*slot).members_until_ns)
+                    .store(host::monotonic_time_ns(), Ordering::Release);
+            }
+            Self::word(&raw mut (*slot).flags).fetch_or(flags, Ordering::AcqRel);
+        }
+    }
+
     /// Empties a slot that no program writes any more, and names its next subject (0: none yet).
     pub(super) fn reset(&self, number: SlotNumber, subject_id: u64, flags: u64, mount_ns: u64) {
         let slot = self.slot(number);

@@ -166,7 +166,7 @@ impl Session {
         path: PathBuf,
         identity: Identity,
     ) -> Result<InstanceId, SessionError> {
-        let processes = self.tree.processes(&path);
+        let (processes, place) = (self.tree.processes(&path), path.clone());
         let mount_ns = processes.first().and_then(|pid| confinement::mount_ns_of(*pid)).unwrap_or(0);
         let slot = if processes.is_empty() {
             // Nobody runs yet: who comes now is no joiner.
@@ -182,6 +182,8 @@ impl Session {
             Start::Late { attached_ns: host::boot_time_ns() },
         );
         if let Some(instance) = self.instances.get_mut(&id) {
+            // Listed again: who came before the programs knew the cgroup was not seen to come.
+            let processes = if processes.is_empty() { processes } else { self.tree.processes(&place) };
             let calls = processes.into_iter().flat_map(confinement::calls_in_progress);
             instance.seen.add_calls_in_progress(calls);
         }

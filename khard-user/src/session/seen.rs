@@ -6,7 +6,7 @@ use khard_common::{
     limits::{EXE_BYTES, TABLE_BYTES},
     phase,
     record::{SyscallRecord, until_nul},
-    slot::{Abi as TableAbi, STARTED, X32_BIT, table_index, table_key},
+    slot::{Abi as TableAbi, BORDER_BY_A_CHILD, STARTED, X32_BIT, table_index, table_key},
 };
 use khard_profile::{
     Bytes,
@@ -76,6 +76,8 @@ pub(super) struct Seen {
     pub(super) first_tgid: Option<u32>,
     /// Whether a workload was seen to begin, or had begun before.
     has_started: bool,
+    /// Whether whoever is on the near side of the border may be the work itself.
+    border_by_a_child: bool,
 }
 
 impl Default for Seen {
@@ -90,6 +92,7 @@ impl Default for Seen {
             untold: 0,
             first_tgid: None,
             has_started: false,
+            border_by_a_child: false,
         }
     }
 }
@@ -107,6 +110,7 @@ impl Seen {
             self.joins += view.joins;
             self.untold += view.untold;
             self.has_started |= view.flags & STARTED != 0;
+            self.border_by_a_child |= view.flags & BORDER_BY_A_CHILD != 0;
             self.unknown.extend(&sightings.unknown);
             for (key, record) in &sightings.witnesses {
                 let kept = self.witnesses.entry(*key).or_insert(*record);
@@ -132,7 +136,7 @@ impl Seen {
     /// The flag tells, not the table: a process that is moved in is named to the programs a moment after it is in
     /// (`cgroup_attach_task()` traces last, kernel/cgroup/cgroup.c), and what it calls in between counts as the work.
     pub(super) fn has_no_border(&self) -> bool {
-        let no_joiner = !self.has(phase::JOINER) && self.has(phase::JOINING | phase::JOINING_FILTERED);
+        let no_joiner = self.has_no_joiner() && self.has(phase::JOINING | phase::JOINING_FILTERED);
         self.has_no_workload() || no_joiner
     }
 
@@ -141,14 +145,18 @@ impl Seen {
     }
 
     fn has_no_workload(&self) -> bool {
-        !self.has_started && self.has(phase::RUNTIME | phase::RUNTIME_FILTERED)
+        (!self.has_started || self.border_by_a_child) && self.has(phase::RUNTIME | phase::RUNTIME_FILTERED)
+    }
+
+    fn has_no_joiner(&self) -> bool {
+        !self.has(phase::JOINER) || self.border_by_a_child
     }
 
     /// Which phase the calls of each bit belong to. `is_container`: a border is to be expected; where none is, and none
     /// was seen, all that was called before it is taken for the work itself: wider than needed, never narrower.
     fn places(&self, is_container: bool) -> impl Fn(u8) -> u8 {
         let no_workload = !is_container && self.has_no_workload();
-        let no_joiner = !is_container && !self.has(phase::JOINER);
+        let no_joiner = !is_container && self.has_no_joiner();
         let untold = match self.untold {
             0 if no_joiner => phase::JOINER,
             0 => phase::JOINING,
@@ -283,6 +291,15 @@ mod tests {
         let with = seen(view(STARTED, &bytes));
         assert!(!with.has_no_border());
         assert_eq!(with.n_calls(false), 1);
+    }
+
+    #[test]
+    fn in_a_plain_cgroup_a_sandboxed_childs_border_is_not_its_parents() {
+        let bytes =
+            [(110, phase::WORKLOAD), (111, phase::RUNTIME), (112, phase::JOINING), (113, phase::JOINER)];
+        let by_a_child = seen(view(STARTED | BORDER_BY_A_CHILD, &bytes));
+        assert_eq!((by_a_child.n_calls(false), by_a_child.n_calls(true)), (4, 2));
+        assert_eq!(seen(view(STARTED, &bytes)).n_calls(false), 2);
     }
 
     #[test]

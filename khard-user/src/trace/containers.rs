@@ -254,7 +254,7 @@ impl Containers {
         if known.is_stranger {
             return false;
         }
-        let is_over = birth.since.elapsed() > NAMELESS_FOR && !self.is_lost;
+        let is_over = birth.since.elapsed() > NAMELESS_FOR && !self.is_lost && !known.is_asked;
         if !is_over {
             self.ask(&id);
         }
