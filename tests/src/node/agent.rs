@@ -26,6 +26,10 @@ const NOTIF_RECV: libc::c_ulong = 0xc050_2100;
 /// `_IOWR('!', 1, struct seccomp_notif_resp)`, which has 24 bytes.
 const NOTIF_SEND: libc::c_ulong = 0xc018_2101;
 
+/// What crun calls once the filter is in force to be rid of the helper that sends the agent its descriptor; it has that
+/// helper only if a profile names an agent (libcrun_apply_seccomp(), src/libcrun/seccomp.c, crun 1.8.1).
+const OF_CRUNS_HELPER: [&str; 2] = ["kill", "munmap"];
+
 /// A call that was refused.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Refused {
@@ -97,9 +101,11 @@ impl Agent {
         watched
     }
 
-    /// The calls that were refused so far, in their order.
+    /// The calls that were refused so far, in their order, but for those that there would be none of without an agent.
     pub fn refused(&self) -> Vec<Refused> {
-        locked(&self.state.refused).clone()
+        let refused = locked(&self.state.refused);
+        let is_for_us = |one: &&Refused| one.comm == "crun" && OF_CRUNS_HELPER.contains(&one.call.as_str());
+        refused.iter().filter(|one| !is_for_us(one)).cloned().collect()
     }
 }
 
