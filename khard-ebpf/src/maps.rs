@@ -12,7 +12,10 @@ use khard_common::{
     slot::Slot,
 };
 
-use crate::{subject::Verdict, word::Word};
+use crate::{
+    subject::Verdict,
+    word::{self, Word},
+};
 
 /// `BPF_F_MMAPABLE` (include/uapi/linux/bpf.h): user space reads the tables without a system call, so that
 /// reading them cannot make the kernel skip a perf tracepoint program.
@@ -33,6 +36,19 @@ pub(crate) static WATCHED: HashMap<u64, u8> = HashMap::with_max_entries(MAX_WATC
 /// Slots without a subject, emptied by user space.
 #[map]
 pub(crate) static FREE_SLOTS: Queue<u32> = Queue::with_max_entries(MAX_SLOTS, 0);
+
+/// Node-wide counters, by `khard_common::stats`.
+#[map]
+static STATS: Array<u64> = Array::with_max_entries(MAX_STATS as u32, MMAPABLE);
+
+/// Adds one to a counter of `khard_common::stats`.
+#[inline(always)]
+pub(crate) fn count(stat: usize) {
+    if let Some(counter) = STATS.get_ptr_mut(stat as u32) {
+        // SAFETY: an entry of the map.
+        unsafe { word::add(counter, 1) };
+    }
+}
 
 /// First sightings and births.
 #[map]
@@ -55,8 +71,3 @@ pub(crate) static BORN_AFTER: Word = Word::new(0);
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".bss.verdicts")]
 pub(crate) static VERDICTS: [Verdict; MAX_VERDICTS] = [const { Verdict::none() }; MAX_VERDICTS];
-
-/// Node-wide counters, by `khard_common::stats`.
-#[unsafe(no_mangle)]
-#[unsafe(link_section = ".bss.stats")]
-pub(crate) static STATS: [Word; MAX_STATS] = [const { Word::new(0) }; MAX_STATS];

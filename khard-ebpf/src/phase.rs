@@ -25,7 +25,7 @@ use crate::{
         cgroup::Node,
         task::{Current, Task},
     },
-    maps::STATS,
+    maps::count,
     subject, word,
 };
 
@@ -319,7 +319,7 @@ fn enter(slot: *mut Slot, tgid: u32, process: &Process) {
     }
     forget_process(tgid);
     if PROCESSES.insert(tgid, process, u64::from(BPF_NOEXIST)).is_err() {
-        STATS[stats::PROCESSES_FULL].add(1);
+        count(stats::PROCESSES_FULL);
         // SAFETY: a valid slot.
         unsafe {
             word::add(&raw mut (*slot).others, weight(process.stage).wrapping_neg());

@@ -10,7 +10,7 @@ use khard_common::{
 
 use crate::{
     kernel::{cgroup::Node, task::Current},
-    maps::{BORN_AFTER, FREE_SLOTS, GENERATION, RING, SLOTS, STATS, SUBJECTS, VERDICTS, WATCHED},
+    maps::{BORN_AFTER, FREE_SLOTS, GENERATION, RING, SLOTS, SUBJECTS, VERDICTS, WATCHED, count},
     word::{self, Word, index},
 };
 
@@ -100,7 +100,7 @@ pub(crate) fn resolve(mut node: Node) -> u32 {
         node = node.parent();
     }
     if node.0 != 0 {
-        STATS[stats::CGROUPS_TOO_DEEP].add(1);
+        count(stats::CGROUPS_TOO_DEEP);
     }
     0
 }
@@ -160,7 +160,7 @@ pub(crate) fn adopt(node: Node, path: u64) -> u32 {
         return 0;
     }
     let Ok(Some(number)) = FREE_SLOTS.pop() else {
-        STATS[stats::BIRTHS_WITHOUT_SLOT].add(1);
+        count(stats::BIRTHS_WITHOUT_SLOT);
         return 0;
     };
     let Some(taken) = slot(number) else { return 0 };
@@ -168,7 +168,7 @@ pub(crate) fn adopt(node: Node, path: u64) -> u32 {
     // SAFETY: the slot is nobody's but ours: it came from the queue.
     unsafe { core::ptr::write_volatile(&raw mut (*taken).subject_id, id) };
     if SUBJECTS.insert(id, number, 0).is_err() {
-        STATS[stats::BIRTHS_WITHOUT_SLOT].add(1);
+        count(stats::BIRTHS_WITHOUT_SLOT);
         return 0;
     }
     send_birth(number, id, parent.id(), path);
@@ -177,7 +177,7 @@ pub(crate) fn adopt(node: Node, path: u64) -> u32 {
 
 fn send_birth(number: u32, id: u64, parent_id: u64, path: u64) {
     let Some(mut entry) = RING.reserve::<BirthRecord>(0) else {
-        STATS[stats::BIRTHS_UNSENT].add(1);
+        count(stats::BIRTHS_UNSENT);
         return;
     };
     let record = entry.as_mut_ptr();

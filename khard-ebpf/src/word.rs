@@ -28,12 +28,6 @@ impl Word {
         // SAFETY: the cell is valid and aligned.
         unsafe { ptr::write_volatile(self.0.get(), value) }
     }
-
-    #[inline(always)]
-    pub(crate) fn add(&self, value: u64) {
-        // SAFETY: the cell is valid and aligned.
-        unsafe { add(self.0.get(), value) }
-    }
 }
 
 /// Adds without looking (`BPF_ATOMIC | BPF_ADD`).

@@ -25,6 +25,7 @@ const KEPT: CapabilitySet = CapabilitySet::BPF // map updates as subjects come a
     .union(CapabilitySet::DAC_READ_SEARCH) // cgroups by id: open_by_handle_at(2)
     .union(CapabilitySet::CHOWN) // files for the user behind sudo
     .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::SYS_NICE) // not to be preempted while a map changes
     .union(CapabilitySet::KILL) // a command that runs as another user
     .union(CapabilitySet::SYS_PTRACE); // /proc/PID of the recorded: namespaces, filters, calls in progress
 

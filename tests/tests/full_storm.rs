@@ -132,11 +132,11 @@ fn recorded_with(plan: &AttachPlan, program: &Path) -> Recording {
         let procs = cgroup.dir().join("cgroup.procs");
         let mut child = Owned::spawn(Command::new("sh").args(["-c", enter]).arg(procs).arg(program));
         while child.is_running() {
-            session.drain().unwrap();
+            session.drain();
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
         assert!(child.wait().success());
-        session.drain().unwrap();
+        session.drain();
         session.end(subject, Ended::SubjectEnded).unwrap();
         session.recording(&[subject], Ended::SubjectEnded).unwrap().expect("a recording")
     })

@@ -1,6 +1,10 @@
 //! Loads and attaches the programs, and registers subjects with them.
 
-use std::{collections::VecDeque, io, os::fd::AsFd};
+use std::{
+    collections::VecDeque,
+    io,
+    os::fd::{AsFd, BorrowedFd},
+};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -11,11 +15,12 @@ use khard_common::{fields::FIELDS, slot::STARTED};
 
 use super::{
     btf::{Btf, BtfError},
-    counters::{Misses, Stats, recursion_misses},
+    counters::{Misses, Stats, StatsMap, recursion_misses},
     object,
     plan::AttachPlan,
     programs::{AttachPoint, Program},
     slots::{SlotNumber, Slots},
+    unpreempted::Unpreempted,
 };
 
 /// Why the programs do not run.
@@ -94,6 +99,7 @@ pub struct Bpf {
     ebpf: Ebpf,
     attached: Vec<&'static Program>,
     slots: Slots,
+    stats: StatsMap,
     subjects: HashMap<MapData, u64, u32>,
     watched: HashMap<MapData, u64, u8>,
     free_slots: Queue<MapData, u32>,
@@ -126,11 +132,8 @@ impl Bpf {
         for program in &plan.programs {
             load_program(&mut ebpf, program)?;
         }
-        let slots = {
-            let map = ebpf.map("SLOTS").ok_or(missing_map("SLOTS"))?;
-            let aya::maps::Map::Array(data) = map else { return Err(missing_map("SLOTS")) };
-            Slots::map(data.fd().as_fd()).map_err(LoadError::MapTables)?
-        };
+        let slots = Slots::map(array(&ebpf, "SLOTS")?).map_err(LoadError::MapTables)?;
+        let stats = StatsMap::map(array(&ebpf, "STATS")?).map_err(LoadError::MapTables)?;
         let mut bpf = Self {
             subjects: HashMap::try_from(take(&mut ebpf, "SUBJECTS")?).map_err(map_error("SUBJECTS"))?,
             watched: HashMap::try_from(take(&mut ebpf, "WATCHED")?).map_err(map_error("WATCHED"))?,
@@ -142,6 +145,7 @@ impl Bpf {
             ebpf,
             attached: Vec::new(),
             slots,
+            stats,
             n_generations: 0,
             resting: VecDeque::new(),
             n_rested: 0,
@@ -201,15 +205,14 @@ impl Bpf {
     }
 
     /// The programs' own counters.
-    pub fn stats(&self) -> Result<Stats, LoadError> {
-        let map = self.ebpf.map(".bss.stats").ok_or(missing_map(".bss.stats"))?;
-        let stats: Array<_, Stats> = Array::try_from(map).map_err(map_error(".bss.stats"))?;
-        stats.get(&0, 0).map_err(map_error(".bss.stats"))
+    pub fn stats(&self) -> Stats {
+        self.stats.read()
     }
 
     /// Registers a cgroup that exists. `flags`: see [`khard_common::slot::Slot::flags`]. `mount_ns`: its
     /// workload's mount namespace, 0 if not known.
     pub fn register(&mut self, cgroup_id: u64, flags: u64, mount_ns: u64) -> Result<SlotNumber, LoadError> {
+        let _unpreempted = self.unpreempted();
         if let Ok(number) = self.subjects.get(&cgroup_id, 0)
             && let Some(slot) = SlotNumber::new(number)
         {
@@ -246,6 +249,7 @@ impl Bpf {
         if cgroup_id == 0 || self.resting.contains(&slot) {
             return Ok(());
         }
+        let _unpreempted = self.unpreempted();
         match self.subjects.remove(&cgroup_id) {
             Ok(()) | Err(aya::maps::MapError::KeyNotFound) => {}
             Err(source) => return Err(map_error("SUBJECTS")(source)),
@@ -267,6 +271,7 @@ impl Bpf {
         }
         // SAFETY: no memory is passed. MEMBARRIER_CMD_GLOBAL is 1 (include/uapi/linux/membarrier.h).
         unsafe { libc::syscall(libc::SYS_membarrier, 1, 0, 0) };
+        let _unpreempted = self.unpreempted();
         for slot in self.resting.drain(..self.n_rested) {
             self.slots.reset(slot, 0, 0, 0);
             self.free_slots.push(slot.get(), 0).map_err(map_error("FREE_SLOTS"))?;
@@ -283,6 +288,11 @@ impl Bpf {
     /// Cgroups with a greater id count as born from now on, even if their birth itself was missed.
     pub fn set_born_after(&mut self, cgroup_id: u64) -> Result<(), LoadError> {
         self.born_after.set(0, cgroup_id, 0).map_err(map_error(".bss.born_after"))
+    }
+
+    /// For changes of maps, where a program is attached that they would blind.
+    fn unpreempted(&self) -> Unpreempted {
+        Unpreempted::begin(self.attached.iter().any(|program| matches!(program.at, AttachPoint::Perf(..))))
     }
 
     fn forget_verdicts(&mut self) -> Result<(), LoadError> {
@@ -334,6 +344,13 @@ fn attach_program(ebpf: &mut Ebpf, program: &'static Program) -> Result<(), Load
                 .map(drop)
                 .map_err(attach_error("is tracefs mounted? `mount -t tracefs tracefs /sys/kernel/tracing`"))
         }
+    }
+}
+
+fn array<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<BorrowedFd<'a>, LoadError> {
+    match ebpf.map(name) {
+        Some(aya::maps::Map::Array(data)) => Ok(data.fd().as_fd()),
+        _ => Err(missing_map(name)),
     }
 }
 

@@ -10,6 +10,7 @@ mod object;
 mod plan;
 mod programs;
 mod slots;
+mod unpreempted;
 
 pub use btf::{Btf, BtfError};
 pub use counters::{Misses, Stats, rise};

@@ -249,7 +249,7 @@ impl Session {
     }
 
     /// Takes in all records that are there.
-    pub fn drain(&mut self) -> Result<(), SessionError> {
+    pub fn drain(&mut self) {
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }
@@ -276,17 +276,17 @@ impl Session {
                 ),
             }
         }
-        self.find_unsent_births()
+        self.find_unsent_births();
     }
 
     /// A birth whose record found no room has its slot all the same.
-    fn find_unsent_births(&mut self) -> Result<(), SessionError> {
+    fn find_unsent_births(&mut self) {
         if !self.watches_births {
-            return Ok(());
+            return;
         }
-        let unsent = self.bpf.stats()?[stats::BIRTHS_UNSENT];
+        let unsent = self.bpf.stats()[stats::BIRTHS_UNSENT];
         if unsent == self.unsent_births {
-            return Ok(());
+            return;
         }
         self.unsent_births = unsent;
         for slot in SlotNumber::all() {
@@ -301,7 +301,6 @@ impl Session {
             self.tenants
                 .insert(slot, Tenant { owner: None, birth: Some(birth), sightings: Sightings::default() });
         }
-        Ok(())
     }
 
     /// The next thing to tell.
@@ -335,7 +334,7 @@ impl Session {
 
     /// Ends an instance: reads its tables for the last time and frees its slots.
     pub fn end(&mut self, id: InstanceId, why: Ended) -> Result<(), SessionError> {
-        let (misses, stats) = (self.misses()?, self.bpf.stats()?);
+        let (misses, stats) = (self.misses()?, self.bpf.stats());
         let Some(instance) = self.instances.get_mut(&id).filter(|instance| instance.ended.is_none()) else {
             return Ok(());
         };
@@ -363,7 +362,7 @@ impl Session {
 
     /// Calls that may be lost by now, on the whole node; births without a slot included.
     pub fn n_lost(&self) -> u64 {
-        let births = self.bpf.stats().map_or(0, |stats| stats[stats::BIRTHS_WITHOUT_SLOT]);
+        let births = self.bpf.stats()[stats::BIRTHS_WITHOUT_SLOT];
         let of_calls = |name: &str| PROGRAMS.iter().any(|p| p.name == name && p.role == Role::Syscalls);
         let misses = self.misses().unwrap_or_default();
         births + misses.iter().filter(|(name, _)| of_calls(name)).map(|(_, n)| *n).min().unwrap_or(0)
@@ -374,7 +373,7 @@ impl Session {
         let chosen: Vec<_> = ids.iter().filter_map(|id| self.instances.get(id)).collect();
         let Some(first) = chosen.first() else { return Ok(None) };
         let assemble = |error: khard_profile::recording::UnknownRun| SessionError::Assemble(Box::new(error));
-        let (misses, stats) = (self.misses()?, self.bpf.stats()?);
+        let (misses, stats) = (self.misses()?, self.bpf.stats());
         let mut recording = Recording::new(first.identity.subject.clone());
         for instance in chosen {
             let run: Run = instance

@@ -257,7 +257,7 @@ impl Trace {
                     self.command_status = Some(status.map_err(failed)?);
                 }
                 event = self.containers.next(), if self.containers.is_active() => {
-                    self.session.drain()?;
+                    self.session.drain();
                     self.containers.take(event, &mut self.session, &mut self.outputs)?;
                 }
                 () = sleep_until(deadline.unwrap_or_else(tokio::time::Instant::now)), if deadline.is_some() => {
@@ -271,7 +271,7 @@ impl Trace {
                     }
                 }
             }
-            self.session.drain()?;
+            self.session.drain();
             self.attribute()?;
             while let Some(message) = self.session.next_message() {
                 self.live.take(&message, &self.session);
@@ -301,7 +301,7 @@ impl Trace {
     /// What is to be done now and then. Returns whether everything has ended.
     fn is_over(&mut self) -> Result<bool, TraceError> {
         for id in self.session.emptied() {
-            self.session.drain()?;
+            self.session.drain();
             self.session.end(id, Ended::SubjectEnded)?;
         }
         self.session.recycle()?;
@@ -321,7 +321,7 @@ impl Trace {
     fn finish(mut self, why: Ended) -> Result<Finished, TraceError> {
         self.live.clear();
         self.containers.finish(&mut self.session);
-        self.session.drain()?;
+        self.session.drain();
         let alive = |instance: &&crate::session::Instance| instance.ended().is_none();
         let living: Vec<InstanceId> =
             self.session.instances().filter(alive).map(|instance| instance.id).collect();
