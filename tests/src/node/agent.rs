@@ -27,7 +27,7 @@ const NOTIF_RECV: libc::c_ulong = 0xc050_2100;
 const NOTIF_SEND: libc::c_ulong = 0xc018_2101;
 
 /// What crun calls once the filter is in force to be rid of the helper that sends the agent its descriptor; it has that
-/// helper only if a profile names an agent (libcrun_apply_seccomp(), src/libcrun/seccomp.c, crun 1.8.1).
+/// helper only if a profile names an agent (`libcrun_apply_seccomp()`, src/libcrun/seccomp.c, crun 1.8.1).
 const OF_CRUNS_HELPER: [&str; 2] = ["kill", "munmap"];
 
 /// A call that was refused.
