@@ -92,7 +92,7 @@ pub const BORDER_BY_A_CHILD: u64 = 4;
 /// While a runtime is at work there, no call is known: the border to what it starts is found at its own calls, so
 /// that each of them must be looked at, or the border is noticed too late.
 #[inline]
-pub const fn live_phases(others: u64) -> u32 {
+const fn live_phases(others: u64) -> u32 {
     if others == 0 {
         phase::WORKLOAD as u32
     } else if others & (OTHERS_JOINER - 1) == 0 {

@@ -81,7 +81,7 @@ pub(crate) fn of_current(slot: *mut Slot, number: u32) -> u8 {
     // SAFETY: entries are preallocated: the memory stays an entry, and `start_ns` tells whose.
     let process = unsafe { &mut *process };
     // What is known of somebody else, or of another slot, stays: it may have been written this moment.
-    if process.start_ns != task.process_start_ns() || process.slot != number || !is_of_tenant(slot, process) {
+    if !is_about(process, slot, number, task.process_start_ns()) {
         return of_unknown(slot, number, tgid, task);
     }
     match process.stage {
@@ -117,13 +117,7 @@ fn of_unknown(slot: *mut Slot, number: u32, tgid: u32, task: Task) -> u8 {
         return phase::RUNTIME;
     }
     let start_ns = task.process_start_ns();
-    // SAFETY: a valid slot.
-    let members_until_ns = unsafe { core::ptr::read_volatile(&raw const (*slot).members_until_ns) };
-    // VERIFIER: by the cache alone. To resolve it here would take 6.1 from 49,000 to 170,000 instructions. A parent in the
-    // subject has made calls there, if only to fork; where the cache has lost it, its child stays untold.
-    let parent_slot = subject::cached_slot(Node(task.real_parent().cgroup_node()).id());
-    let is_member = start_ns < members_until_ns || !is_young(start_ns);
-    if is_member || parent_slot == u64::from(number) {
+    if !is_young(start_ns) || is_member(slot, number, task, start_ns) {
         return phase::WORKLOAD;
     }
     // SAFETY: a valid slot.
@@ -152,6 +146,24 @@ fn of_unknown(slot: *mut Slot, number: u32, tgid: u32, task: Task) -> u8 {
         unsafe { word::add(&raw mut (*slot).untold, 1u64.wrapping_neg()) };
     }
     phase::UNTOLD
+}
+
+/// Whether a process that nothing is known of was there when recording began, or was started by one that is.
+///
+/// VERIFIER: the parent's slot by the cache alone, for to resolve it in `of_unknown` triples what 6.1 looks at. A parent in
+/// the subject has made calls there, if only to fork; where the cache has lost it, its child stays untold.
+#[inline(always)]
+fn is_member(slot: *mut Slot, number: u32, task: Task, start_ns: u64) -> bool {
+    // SAFETY: a valid slot.
+    let members_until_ns = unsafe { core::ptr::read_volatile(&raw const (*slot).members_until_ns) };
+    let parent_slot = subject::cached_slot(Node(task.real_parent().cgroup_node()).id());
+    start_ns < members_until_ns || parent_slot == u64::from(number)
+}
+
+/// Whether what is known is of the process that began then, in this slot with its present tenant.
+#[inline(always)]
+fn is_about(known: &Process, slot: *mut Slot, number: u32, start_ns: u64) -> bool {
+    known.start_ns == start_ns && known.slot == number && is_of_tenant(slot, known)
 }
 
 /// Whether both are one process in one slot with one tenant.
@@ -240,26 +252,17 @@ pub(crate) fn has_workloads_mounts(number: u32, task: Task) -> bool {
 pub(crate) fn was_inside(number: u32, task: Task) -> bool {
     let Some(slot) = subject::slot(number) else { return false };
     // SAFETY: a valid slot.
-    let (flags, members_until_ns) = unsafe {
-        (
-            core::ptr::read_volatile(&raw const (*slot).flags),
-            core::ptr::read_volatile(&raw const (*slot).members_until_ns),
-        )
-    };
-    if flags & STARTED == 0 {
+    if unsafe { core::ptr::read_volatile(&raw const (*slot).flags) } & STARTED == 0 {
         return false;
     }
     let start_ns = task.process_start_ns();
     // SAFETY: as in `of_current`.
     if let Some(known) = PROCESSES.get_ptr(task.tgid()).map(|known| unsafe { &*known })
-        && known.start_ns == start_ns
-        && known.slot == number
-        && is_of_tenant(slot, known)
+        && is_about(known, slot, number, start_ns)
     {
         return known.stage != UNTOLD || !is_young(start_ns);
     }
-    start_ns < members_until_ns
-        || subject::cached_slot(Node(task.real_parent().cgroup_node()).id()) == u64::from(number)
+    is_member(slot, number, task, start_ns)
 }
 
 /// `task` has come into a slot from outside, brought by `by` (itself, or the writer of cgroup.procs, or who

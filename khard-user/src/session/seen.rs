@@ -59,7 +59,6 @@ fn place_of(call: &SyscallRecord) -> Option<usize> {
 }
 
 /// Everything about one instance.
-#[derive(Clone)]
 pub(super) struct Seen {
     table: Box<[u8; TABLE_BYTES]>,
     witnesses: BTreeMap<(usize, u8), SyscallRecord>,
@@ -133,8 +132,8 @@ impl Seen {
     /// Whether no border was in sight between whoever prepared processes and their work, as it is where processes are
     /// started in a cgroup that is no container: that changes neither their mounts nor their root.
     ///
-    /// The flag tells, not the table: a process that is moved in is named to the programs a moment after it is in
-    /// (`cgroup_attach_task()` traces last, kernel/cgroup/cgroup.c), and what it calls in between counts as the work.
+    /// The flag tells whether a workload began, not the table: what is called before the programs know of a process can have any
+    /// bit there.
     pub(super) fn has_no_border(&self) -> bool {
         let no_joiner = self.has_no_joiner() && self.has(phase::JOINING | phase::JOINING_FILTERED);
         self.has_no_workload() || no_joiner
@@ -190,7 +189,7 @@ impl Seen {
 
     /// Whether a process came under a seccomp filter after it had entered and before its work began.
     pub(super) fn came_under_filter(&self) -> bool {
-        self.table.iter().any(|byte| byte & (phase::RUNTIME_FILTERED | phase::JOINING_FILTERED) != 0)
+        self.has(phase::RUNTIME_FILTERED | phase::JOINING_FILTERED)
     }
 
     /// Numbers beyond the table, with their ABI.

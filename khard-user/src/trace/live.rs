@@ -61,7 +61,7 @@ impl LiveLine {
     }
 
     pub(super) fn draw(&mut self, session: &Session) {
-        if !self.is_on || !is_in_foreground() || self.drawn.is_some_and(|drawn| drawn.elapsed() < REDRAW) {
+        if !self.is_on || self.drawn.is_some_and(|drawn| drawn.elapsed() < REDRAW) || !is_in_foreground() {
             return;
         }
         self.drawn = Some(Instant::now());
