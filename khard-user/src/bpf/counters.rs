@@ -4,11 +4,12 @@ use std::{
     collections::BTreeMap,
     fs,
     os::fd::{AsRawFd, BorrowedFd},
-    ptr::NonNull,
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::ProtFlags;
+
+use super::mapped::Mapped;
 
 /// `recursion_misses` of each attached program, by its name.
 pub type Misses = BTreeMap<&'static str, u64>;
@@ -16,35 +17,18 @@ pub type Misses = BTreeMap<&'static str, u64>;
 /// Node-wide counters of the programs, by `khard_common::stats`.
 pub type Stats = [u64; khard_common::limits::STATS];
 
-/// The programs' own counters, mapped: reading them is no `bpf()` call, in which the kernel would skip
-/// perf tracepoint programs.
-pub(super) struct StatsMap(NonNull<u64>);
-
-// SAFETY: the mapping is shared memory by nature, and every access to it is atomic.
-unsafe impl Send for StatsMap {}
+/// The programs' own counters, mapped.
+pub(super) struct StatsMap(Mapped<u64>);
 
 impl StatsMap {
     /// Maps the array behind a map's descriptor.
     pub(super) fn map(fd: BorrowedFd<'_>) -> std::io::Result<Self> {
-        // SAFETY: a new mapping at an address of the kernel's choice.
-        let base = unsafe {
-            mmap(std::ptr::null_mut(), size_of::<Stats>(), ProtFlags::READ, MapFlags::SHARED, fd, 0)
-        }?;
-        NonNull::new(base.cast()).map(Self).ok_or_else(|| std::io::Error::other("mapped at 0"))
+        Mapped::map(fd, khard_common::limits::STATS, ProtFlags::READ).map(Self)
     }
 
     pub(super) fn read(&self) -> Stats {
-        std::array::from_fn(|stat| {
-            // SAFETY: an aligned word of the mapping.
-            unsafe { AtomicU64::from_ptr(self.0.as_ptr().add(stat)) }.load(Ordering::Acquire)
-        })
-    }
-}
-
-impl Drop for StatsMap {
-    fn drop(&mut self) {
-        // SAFETY: our own mapping, which nothing borrows beyond a call.
-        let _ = unsafe { munmap(self.0.as_ptr().cast(), size_of::<Stats>()) };
+        // SAFETY: an aligned word of the mapping.
+        std::array::from_fn(|stat| unsafe { AtomicU64::from_ptr(self.0.at(stat)) }.load(Ordering::Acquire))
     }
 }
 

@@ -6,6 +6,7 @@
 mod btf;
 mod counters;
 mod load;
+mod mapped;
 mod object;
 mod plan;
 mod programs;

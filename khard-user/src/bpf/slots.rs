@@ -2,7 +2,6 @@
 
 use std::{
     os::fd::BorrowedFd,
-    ptr::NonNull,
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -11,8 +10,9 @@ use khard_common::{
     phase,
     slot::{STARTED, Slot},
 };
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::ProtFlags;
 
+use super::mapped::Mapped;
 use crate::host;
 
 /// A slot's number, from 1 to `SLOTS - 1`.
@@ -58,30 +58,16 @@ pub struct SlotView {
 }
 
 /// The mapping of the whole array.
-pub struct Slots {
-    base: NonNull<Slot>,
-}
-
-// SAFETY: the mapping is shared memory by nature; every access is atomic or a volatile byte read.
-unsafe impl Send for Slots {}
-
-const BYTES: usize = SLOTS as usize * size_of::<Slot>();
+pub struct Slots(Mapped<Slot>);
 
 impl Slots {
     /// Maps the array behind a map's descriptor.
     pub(super) fn map(fd: BorrowedFd<'_>) -> std::io::Result<Self> {
-        // SAFETY: a new mapping at an address of the kernel's choice.
-        let base = unsafe {
-            mmap(std::ptr::null_mut(), BYTES, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, fd, 0)
-        }?;
-        NonNull::new(base.cast())
-            .map(|base| Self { base })
-            .ok_or_else(|| std::io::Error::other("mapped at 0"))
+        Mapped::map(fd, SLOTS as usize, ProtFlags::READ | ProtFlags::WRITE).map(Self)
     }
 
     fn slot(&self, number: SlotNumber) -> *mut Slot {
-        // SAFETY: SlotNumber is below SLOTS.
-        unsafe { self.base.as_ptr().add(number.0 as usize) }
+        self.0.at(number.0 as usize)
     }
 
     fn word(field: *mut u64) -> &'static AtomicU64 {
@@ -159,12 +145,5 @@ impl Slots {
             Self::word(&raw mut (*slot).flags).store(flags, Ordering::Release);
             Self::word(&raw mut (*slot).subject_id).store(subject_id, Ordering::Release);
         }
-    }
-}
-
-impl Drop for Slots {
-    fn drop(&mut self) {
-        // SAFETY: our own mapping, which nothing borrows beyond a call.
-        let _ = unsafe { munmap(self.base.as_ptr().cast(), BYTES) };
     }
 }
