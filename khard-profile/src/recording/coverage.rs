@@ -4,18 +4,77 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Class;
+
 /// The coverage of every class that this version knows. A field each, so that none can be absent.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunCoverage {
     /// System calls that reached the kernel's `sys_enter`.
     pub syscalls: Coverage,
+    /// Every class of accesses. A recording of version 1 has none: its khard saw system calls only.
+    #[serde(default = "AccessCoverage::of_version_1")]
+    pub accesses: AccessCoverage,
 }
 
 impl RunCoverage {
     /// Every class with its name in JSON.
-    pub fn classes(&self) -> [(&'static str, &Coverage); 1] {
-        [("syscalls", &self.syscalls)]
+    pub fn classes(&self) -> impl Iterator<Item = (&'static str, &Coverage)> {
+        let accesses = self.accesses.iter().map(|(class, coverage)| (class.as_str(), coverage));
+        std::iter::once(("syscalls", &self.syscalls)).chain(accesses)
+    }
+}
+
+/// A coverage for each [`Class`], none left out.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "BTreeMap<Class, Coverage>", into = "BTreeMap<Class, Coverage>")]
+pub struct AccessCoverage(BTreeMap<Class, Coverage>);
+
+impl AccessCoverage {
+    /// Asks for each class.
+    pub fn new(of: impl Fn(Class) -> Coverage) -> Self {
+        Self(Class::ALL.iter().map(|class| (*class, of(*class))).collect())
+    }
+
+    /// None was observed, for one reason.
+    pub fn none(reason: &str) -> Self {
+        Self::new(|_| Coverage::None(NotObserved { reason: reason.to_owned() }))
+    }
+
+    fn of_version_1() -> Self {
+        Self::none("this khard saw system calls only")
+    }
+
+    /// One class's coverage.
+    pub fn of(&self, class: Class) -> &Coverage {
+        &self.0[&class]
+    }
+
+    /// Every class, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (Class, &Coverage)> {
+        self.0.iter().map(|(class, coverage)| (*class, coverage))
+    }
+}
+
+/// A class is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the coverage of the class {0} is missing")]
+pub struct MissingClass(Class);
+
+impl TryFrom<BTreeMap<Class, Coverage>> for AccessCoverage {
+    type Error = MissingClass;
+
+    fn try_from(map: BTreeMap<Class, Coverage>) -> Result<Self, MissingClass> {
+        match Class::ALL.iter().find(|class| !map.contains_key(class)) {
+            Some(missing) => Err(MissingClass(*missing)),
+            None => Ok(Self(map)),
+        }
+    }
+}
+
+impl core::convert::From<AccessCoverage> for BTreeMap<Class, Coverage> {
+    fn from(coverage: AccessCoverage) -> Self {
+        coverage.0
     }
 }
 
@@ -45,10 +104,43 @@ pub struct NotObserved {
 pub struct Observed {
     /// Since when.
     pub from: From,
+    /// By what means. A recording of version 1 does not say: it was a tracepoint.
+    #[serde(default = "Attachment::of_version_1")]
+    pub by: Attachment,
     /// What is known to be lost: how many observations by cause. A cause is a `snake_case` name.
     pub lost: BTreeMap<String, u64>,
     /// What is proved about the rest.
     pub proof: Proof,
+}
+
+/// By what means a class was observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Attachment {
+    /// A tracepoint where the kernel decides.
+    Tracepoint,
+    /// BPF LSM programs, which run after every other security module: what those refused is not seen.
+    Lsm,
+    /// Programs at the end of the kernel's `security_*` functions: refusals are seen too.
+    Fexit,
+    /// The arguments and results of system calls.
+    Syscall,
+}
+
+impl Attachment {
+    const fn of_version_1() -> Self {
+        Self::Tracepoint
+    }
+
+    /// The name in JSON and on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tracepoint => "tracepoint",
+            Self::Lsm => "lsm",
+            Self::Fexit => "fexit",
+            Self::Syscall => "syscall",
+        }
+    }
 }
 
 /// Since when a run was watched.
@@ -134,6 +226,7 @@ mod tests {
             |pairs: &[(&str, u64)]| pairs.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
         Coverage::Exact(Observed {
             from: From::FirstInstruction,
+            by: Attachment::Tracepoint,
             lost: map(lost),
             proof: Proof::from_misses(map(misses)),
         })
@@ -162,8 +255,16 @@ mod tests {
     #[test]
     fn a_class_that_was_not_observed_says_so_in_json() {
         let none = Coverage::None(NotObserved { reason: "no BTF".to_owned() });
-        let text = serde_json::to_string(&RunCoverage { syscalls: none }).unwrap();
-        assert_eq!(text, r#"{"syscalls":{"certainty":"none","reason":"no BTF"}}"#);
+        let coverage =
+            RunCoverage { syscalls: none.clone(), accesses: AccessCoverage::new(|_| none.clone()) };
+        let text = serde_json::to_string(&coverage).unwrap();
+        assert!(
+            text.starts_with(r#"{"syscalls":{"certainty":"none","reason":"no BTF"},"accesses":{"files":{"#),
+            "{text}"
+        );
+        assert_eq!(serde_json::from_str::<RunCoverage>(&text).unwrap(), coverage);
         assert!(serde_json::from_str::<RunCoverage>("{}").is_err());
+        let without_a_class = text.replace(r#""io_uring":{"certainty":"none","reason":"no BTF"}"#, "");
+        assert!(serde_json::from_str::<RunCoverage>(&without_a_class.replace(",}", "}")).is_err());
     }
 }

@@ -9,7 +9,8 @@ use std::io::{self, Write};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Abi, Phase, Recording, Run, RunId, SCHEMA_VERSION, Seen, Sighting, Subject, SyscallKey, Witness,
+    Abi, AccessKey, Phase, Recording, Run, RunId, SCHEMA_VERSION, Seen, Sighting, Subject, SyscallKey,
+    Witness,
 };
 use crate::{Bytes, syscalls};
 
@@ -25,9 +26,10 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Far above what a subject can do: about 2,000 calls exist in all ABIs together.
+    /// Above what a session records of a subject: about 2,000 calls in all ABIs together, and accesses up to
+    /// `khard_common::limits::ACCESSES` for each run.
     fn default() -> Self {
-        Self { bytes: 64 << 20, runs: 4096, observations: 1 << 16 }
+        Self { bytes: 256 << 20, runs: 4096, observations: 1 << 20 }
     }
 }
 
@@ -88,6 +90,16 @@ struct FileForm {
     subject: Subject,
     runs: Vec<Run>,
     syscalls: Vec<SyscallForm>,
+    /// None before version 2.
+    #[serde(default)]
+    accesses: Vec<AccessForm>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccessForm {
+    access: AccessKey,
+    seen: Vec<SeenForm>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -143,7 +155,9 @@ impl Recording {
         let file: FileForm =
             serde_json::from_slice(json).map_err(|source| ReadError::Malformed { version, source })?;
         within("runs", file.runs.len(), limits.runs)?;
-        within("observations", file.syscalls.iter().map(|call| call.seen.len()).sum(), limits.observations)?;
+        let of_calls = file.syscalls.iter().map(|call| call.seen.len());
+        let of_accesses = file.accesses.iter().map(|access| access.seen.len());
+        within("observations", of_calls.chain(of_accesses).sum(), limits.observations)?;
 
         let ids: Vec<RunId> = file.runs.iter().map(|run| run.id).collect();
         let runs: BTreeMap<RunId, Run> = file.runs.into_iter().map(|run| (run.id, run)).collect();
@@ -159,7 +173,16 @@ impl Recording {
                 return Err(ReadError::Inconsistent(format!("syscall {nr} of {abi} is listed twice")));
             }
         }
-        Ok(Self { written_by: file.written_by, subject: file.subject, runs, syscalls: calls })
+        let mut accesses = BTreeMap::new();
+        for AccessForm { access, seen } in file.accesses {
+            let seen = read_seen(seen, &ids)
+                .map_err(|why| ReadError::Inconsistent(format!("access {:?}: {why}", access.what)))?;
+            if let Some((key, _)) = accesses.get_key_value(&access) {
+                return Err(ReadError::Inconsistent(format!("access {key:?} is listed twice")));
+            }
+            accesses.insert(access, seen);
+        }
+        Ok(Self { written_by: file.written_by, subject: file.subject, runs, syscalls: calls, accesses })
     }
 
     /// Writes the recording: sorted, one run and one system call a line, the same bytes for the same recording.
@@ -176,9 +199,15 @@ impl Recording {
             abi: key.abi,
             nr: key.nr,
             name: syscalls::by_number(key.abi, key.nr).map(|call| call.name.to_owned()),
-            seen: seen.iter().map(|(phase, sighting)| seen_form(phase, sighting, &place_of)).collect(),
+            seen: seen_forms(seen, &place_of),
         });
         write_lines(&mut out, calls)?;
+        out.write_all(b"],\n\"accesses\":[")?;
+        let accesses = self
+            .accesses
+            .iter()
+            .map(|(key, seen)| AccessForm { access: key.clone(), seen: seen_forms(seen, &place_of) });
+        write_lines(&mut out, accesses)?;
         out.write_all(b"]\n}\n")
     }
 
@@ -200,6 +229,10 @@ fn write_lines<T: Serialize>(out: &mut impl Write, items: impl Iterator<Item = T
         serde_json::to_writer(&mut *out, &item)?;
     }
     out.write_all(b"\n")
+}
+
+fn seen_forms(seen: &Seen, place_of: &BTreeMap<RunId, usize>) -> Vec<SeenForm> {
+    seen.iter().map(|(phase, sighting)| seen_form(phase, sighting, place_of)).collect()
 }
 
 fn seen_form(phase: Phase, sighting: &Sighting, place_of: &BTreeMap<RunId, usize>) -> SeenForm {

@@ -80,6 +80,9 @@ impl Recording {
         for (key, seen) in &other.syscalls {
             self.syscalls.entry(*key).or_default().unite(seen);
         }
+        for (key, seen) in other.accesses {
+            self.accesses.entry(key).or_default().unite(&seen);
+        }
         Ok(self)
     }
 }

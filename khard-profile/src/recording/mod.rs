@@ -3,6 +3,7 @@
 //! Its JSON form is described in `docs/recording.md`; [`Recording::from_json`] and [`Recording::write_json`] are the only
 //! reader and writer.
 
+mod access;
 mod coverage;
 mod json;
 mod merge;
@@ -11,9 +12,15 @@ mod run;
 mod subject;
 mod syscall;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-pub use coverage::{Coverage, From, NotObserved, Observed, Proof, RunCoverage};
+pub use access::{
+    Access, AccessKey, BadFilePerms, Certainty, Class, FileAccess, FileFacts, FileOp, FilePerms, IoUringOp,
+    Outcome, Peer, PtraceMode,
+};
+pub use coverage::{
+    AccessCoverage, Attachment, Coverage, From, MissingClass, NotObserved, Observed, Proof, RunCoverage,
+};
 pub use json::{Limits, ReadError};
 pub use merge::{MergeError, MergePolicy};
 pub use phase::{Phase, PhaseSet, UnknownPhase};
@@ -24,7 +31,7 @@ pub use subject::{Subject, WorkloadFrom};
 pub use syscall::{Abi, Seen, Sighting, SyscallKey, Witness};
 
 /// The version of the JSON form that this crate writes, and the newest that it reads.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// What one subject did, over one or more runs.
 ///
@@ -35,6 +42,7 @@ pub struct Recording {
     subject: Subject,
     runs: BTreeMap<RunId, Run>,
     syscalls: BTreeMap<SyscallKey, Seen>,
+    accesses: BTreeMap<AccessKey, Seen>,
 }
 
 /// An observation for a run that was not added before it.
@@ -46,7 +54,13 @@ impl Recording {
     /// An empty recording, written by this version of khard.
     pub fn new(subject: Subject) -> Self {
         let written_by = format!("khard {}", env!("CARGO_PKG_VERSION"));
-        Self { written_by, subject, runs: BTreeMap::new(), syscalls: BTreeMap::new() }
+        Self {
+            written_by,
+            subject,
+            runs: BTreeMap::new(),
+            syscalls: BTreeMap::new(),
+            accesses: BTreeMap::new(),
+        }
     }
 
     /// Adds a run, or replaces the one with the same id: a session updates it as it goes on.
@@ -62,16 +76,31 @@ impl Recording {
         phase: Phase,
         witness: Option<Witness>,
     ) -> Result<(), UnknownRun> {
-        let unknown = [Some(run), witness.as_ref().map(|witness| witness.run)]
-            .into_iter()
-            .flatten()
-            .find(|run| !self.runs.contains_key(run));
-        if let Some(unknown) = unknown {
-            return Err(UnknownRun(unknown));
-        }
-        let runs = [Some(run), witness.as_ref().map(|witness| witness.run)];
-        self.syscalls.entry(key).or_default().add(phase, runs.into_iter().flatten(), witness);
+        let runs = self.known(run, witness.as_ref())?;
+        self.syscalls.entry(key).or_default().add(phase, runs, witness);
         Ok(())
+    }
+
+    /// Records that a run asked something of the kernel in a phase. As [`Self::observe_syscall`].
+    pub fn observe_access(
+        &mut self,
+        run: RunId,
+        key: AccessKey,
+        phase: Phase,
+        witness: Option<Witness>,
+    ) -> Result<(), UnknownRun> {
+        let runs = self.known(run, witness.as_ref())?;
+        self.accesses.entry(key).or_default().add(phase, runs, witness);
+        Ok(())
+    }
+
+    /// The runs that an observation names, all of which must be there.
+    fn known(&self, run: RunId, witness: Option<&Witness>) -> Result<BTreeSet<RunId>, UnknownRun> {
+        let runs: BTreeSet<_> = std::iter::once(run).chain(witness.map(|witness| witness.run)).collect();
+        match runs.iter().find(|run| !self.runs.contains_key(run)) {
+            Some(unknown) => Err(UnknownRun(*unknown)),
+            None => Ok(runs),
+        }
     }
 
     /// Records a byte of a run's syscall table: the call was made in each phase of the set.
@@ -102,6 +131,11 @@ impl Recording {
     /// The system calls, by ABI and number.
     pub fn syscalls(&self) -> &BTreeMap<SyscallKey, Seen> {
         &self.syscalls
+    }
+
+    /// The accesses, in the order of their keys.
+    pub fn accesses(&self) -> &BTreeMap<AccessKey, Seen> {
+        &self.accesses
     }
 
     /// True if some run is lossy: see [`Coverage::is_lossy`].

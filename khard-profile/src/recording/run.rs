@@ -141,7 +141,7 @@ pub struct Run {
 impl Run {
     /// True if some class of this run is lossy: see [`super::Coverage::is_lossy`].
     pub fn is_lossy(&self) -> bool {
-        self.coverage.classes().iter().any(|(_, coverage)| coverage.is_lossy())
+        self.coverage.classes().any(|(_, coverage)| coverage.is_lossy())
     }
 
     /// The order of records of the same run: a finished one above a checkpoint, then the one that lasted longer. Later

@@ -279,6 +279,7 @@ fn caveats_say_what_the_answer_does_not_cover() {
     let mut late = run(1);
     late.coverage.syscalls = Coverage::Exact(Observed {
         from: From::Late,
+        by: Attachment::Tracepoint,
         lost: std::collections::BTreeMap::new(),
         proof: Proof::Unproved { reason: "test".to_owned() },
     });

@@ -171,6 +171,7 @@ fn one_of_each() -> Recording {
     recording.add_run(Run { notes: vec!["a note".to_owned()], ..run(0) });
     let observed = Observed {
         from: From::Late,
+        by: Attachment::Tracepoint,
         lost: [("slots_full".to_owned(), 3)].into(),
         proof: Proof::from_misses([("sys_enter_raw".to_owned(), 12)].into()),
     };

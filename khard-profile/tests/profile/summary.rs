@@ -28,6 +28,7 @@ fn eventful() -> Recording {
     lossy.confinement.seccomp = SeccompInForce::RuntimeDefault { n_filters: Some(1) };
     lossy.coverage.syscalls = Coverage::Exact(Observed {
         from: From::Late,
+        by: Attachment::Tracepoint,
         lost: [("slots_full".to_owned(), 3)].into(),
         proof: Proof::from_misses(
             [("sys_enter_raw".to_owned(), 12), ("sys_enter_perf".to_owned(), 40)].into(),
@@ -129,7 +130,7 @@ proptest! {
         evil.host.kernel.clone_from(&hostile);
         evil.notes.push(hostile.clone());
         evil.coverage.syscalls = Coverage::Inferred(Observed {
-            from: From::Late,
+            from: From::Late, by: Attachment::Tracepoint,
             lost: [(hostile.clone(), 1)].into(),
             proof: Proof::Unproved { reason: hostile.clone() },
         });

@@ -58,9 +58,11 @@ pub(crate) fn run(nth: u64) -> Run {
         coverage: RunCoverage {
             syscalls: Coverage::Exact(Observed {
                 from: From::FirstInstruction,
+                by: Attachment::Tracepoint,
                 lost: BTreeMap::new(),
                 proof: Proof::from_misses(BTreeMap::from([("sys_enter_raw".to_owned(), 0)])),
             }),
+            accesses: AccessCoverage::none("this test records system calls only"),
         },
         notes: Vec::new(),
     }
@@ -73,7 +75,8 @@ fn any_coverage() -> impl Strategy<Value = Coverage> {
     ];
     let from = prop_oneof![Just(From::FirstInstruction), Just(From::Late)];
     let observed = (from, btree_map("[a-c]", 0_u64..3, 0..3), proof);
-    let observed = observed.prop_map(|(from, lost, proof)| Observed { from, lost, proof });
+    let observed =
+        observed.prop_map(|(from, lost, proof)| Observed { from, by: Attachment::Tracepoint, lost, proof });
     prop_oneof![
         Just(Coverage::None(NotObserved { reason: "no BTF".to_owned() })),
         observed.clone().prop_map(Coverage::Exact),
@@ -90,7 +93,7 @@ fn any_run(nth: u64) -> impl Strategy<Value = Run> {
             ended,
             joiners,
             cgroup_path: path.into(),
-            coverage: RunCoverage { syscalls },
+            coverage: RunCoverage { syscalls, accesses: AccessCoverage::none("test") },
             notes,
             ..run(nth)
         },
