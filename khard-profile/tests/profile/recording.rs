@@ -42,6 +42,13 @@ proptest! {
                     prop_assert!(sighting.witness.is_none() || merged.witness <= sighting.witness);
                 }
             }
+            for (key, seen) in one.accesses() {
+                for (phase, sighting) in seen.iter() {
+                    let merged = both.accesses()[key].in_phase(phase).unwrap();
+                    prop_assert!(merged.runs.is_superset(&sighting.runs));
+                    prop_assert!(sighting.witness.is_none() || merged.witness <= sighting.witness);
+                }
+            }
         }
     }
 
@@ -78,9 +85,9 @@ fn edited(from: &str, to: &str) -> Result<Recording, ReadError> {
 
 #[test]
 fn a_newer_version_is_refused_with_both_numbers() {
-    let error = edited("\"khard_recording\":1", "\"khard_recording\":7,\"new\":{}").unwrap_err();
-    assert!(matches!(error, ReadError::Newer { found: 7, supported: 1 }));
-    assert!(error.to_string().contains('7') && error.to_string().contains('1'));
+    let error = edited("\"khard_recording\":2", "\"khard_recording\":7,\"new\":{}").unwrap_err();
+    assert!(matches!(error, ReadError::Newer { found: 7, supported: 2 }));
+    assert!(error.to_string().contains('7') && error.to_string().contains('2'));
 }
 
 #[test]
@@ -89,7 +96,7 @@ fn what_is_no_recording_is_refused_as_such() {
         assert!(matches!(Recording::from_json(text.as_bytes()), Err(ReadError::NotARecording(_))), "{text}");
     }
     assert!(matches!(
-        edited("\"khard_recording\":1", "\"khard_recording\":0"),
+        edited("\"khard_recording\":2", "\"khard_recording\":0"),
         Err(ReadError::NoSuchVersion(0))
     ));
 }
@@ -98,7 +105,7 @@ fn what_is_no_recording_is_refused_as_such() {
 fn unknown_keys_and_missing_coverage_are_refused() {
     assert!(matches!(
         edited("\"abi\":", "\"colour\":1,\"abi\":"),
-        Err(ReadError::Malformed { version: 1, .. })
+        Err(ReadError::Malformed { version: 2, .. })
     ));
     assert!(matches!(
         edited("\"coverage\":{\"syscalls\"", "\"coverage\":{\"x\""),
@@ -135,6 +142,8 @@ fn limits_are_enforced_and_named() {
 fn an_observation_needs_its_run() {
     let unknown = small().observe_syscall(run_id(3), READ, Phase::Workload, None);
     assert_eq!(unknown, Err(UnknownRun(run_id(3))));
+    let unknown = small().observe_access(run_id(3), granted(Access::UserNamespace), Phase::Workload, None);
+    assert_eq!(unknown, Err(UnknownRun(run_id(3))));
 }
 
 #[test]
@@ -163,6 +172,40 @@ fn other_subjects_images_and_machines_do_not_merge_silently() {
     elsewhere.add_run(Run { host: Host { machine: "aarch64".to_owned(), ..run(1).host }, ..run(1) });
     assert!(matches!(small().merge(elsewhere.clone(), policy), Err(MergeError::Machines { .. })));
     assert!(small().merge(elsewhere, MergePolicy { mixed_machines: true, ..policy }).is_ok());
+}
+
+fn granted(what: Access) -> AccessKey {
+    AccessKey { what, outcome: Outcome::Granted, certainty: Certainty::Exact }
+}
+
+/// One access of each class, with every key that the class has.
+fn one_access_of_each_class() -> Vec<AccessKey> {
+    let file = |path: &[u8], op, perms: &str, facts| {
+        let (path, perms) = (Bytes::from(path), perms.parse().unwrap());
+        Access::File(FileAccess { path, op, perms, facts })
+    };
+    let (none, outside) =
+        (FileFacts::default(), |label: Option<&str>| Peer::Outside { label: label.map(Bytes::from) });
+    let all = FileFacts { owner: true, exclusive: true, deleted: true, disconnected: true };
+    let accesses = vec![
+        file(b"/var/lib/\xff", FileOp::Create, "wrc", all),
+        Access::Link { link: "/a".into(), target: "/b".into() },
+        file(b"/bin/sh", FileOp::Exec, "x", none),
+        file(b"/lib/libc.so.6", FileOp::Mmap, "rm", none),
+        file(b"/dev/null", FileOp::Receive, "wr", none),
+        Access::Capability { capability: 10, optional: true },
+        Access::Network { family: 2, kind: 1 },
+        file(b"/run/app.sock", FileOp::Connect, "wr", none),
+        Access::Signal { signal: 15, peer: Peer::Inside },
+        Access::Ptrace { mode: PtraceMode::Read, peer: outside(Some("unconfined")) },
+        Access::Ptrace { mode: PtraceMode::Trace, peer: outside(None) },
+        Access::Mount { fstype: "tmpfs".into(), source: "tmpfs".into(), target: "/mnt/".into(), flags: 6 },
+        Access::Umount { target: "/mnt/".into(), flags: 2 },
+        Access::PivotRoot { new_root: "/new/".into(), put_old: "/new/old/".into() },
+        Access::UserNamespace,
+        Access::IoUring { op: IoUringOp::SqPoll },
+    ];
+    accesses.into_iter().map(granted).collect()
 }
 
 /// One of each: every kind of value that the form has. Not every combination of them makes sense.
@@ -206,11 +249,69 @@ fn one_of_each() -> Recording {
         let phases = PhaseSet::EMPTY.with(Phase::Joiner);
         recording.observe_phases(run_id(0), SyscallKey { abi, nr }, phases).unwrap();
     }
+    let observed = |from, by| Observed {
+        from,
+        by,
+        lost: [].into(),
+        proof: Proof::Unproved { reason: "test".to_owned() },
+    };
+    let mut fourth = run(3);
+    fourth.coverage.accesses = AccessCoverage::new(|class| match class {
+        Class::Files => Coverage::Exact(observed(From::FirstInstruction, Attachment::Lsm)),
+        Class::Capabilities => Coverage::Exact(observed(From::FirstInstruction, Attachment::Fexit)),
+        Class::Mounts => Coverage::Inferred(observed(From::Late, Attachment::Syscall)),
+        _ => Coverage::None(NotObserved { reason: "no BTF".to_owned() }),
+    });
+    recording.add_run(fourth);
+    for access in one_access_of_each_class() {
+        recording.observe_access(run_id(3), access, Phase::Workload, None).unwrap();
+    }
+    let what = Access::Umount { target: "/proc/".into(), flags: 0 };
+    let refused = AccessKey { what, outcome: Outcome::Refused, certainty: Certainty::Inferred };
+    let witness = Witness {
+        time_ns: 7,
+        run: run_id(3),
+        tgid: 77,
+        tid: 77,
+        comm: "umount".into(),
+        exe: "busybox".into(),
+    };
+    recording.observe_access(run_id(3), refused, Phase::Joiner, Some(witness)).unwrap();
     recording
 }
 
 #[test]
-fn the_form_of_version_1_stays_as_it_is() {
-    let json = one_of_each().to_json().unwrap();
+fn the_form_of_version_2_stays_as_it_is() {
+    let recording = one_of_each();
+    let classes: std::collections::BTreeSet<_> =
+        recording.accesses().keys().map(|key| key.what.class()).collect();
+    assert_eq!(classes.len(), Class::ALL.len(), "a class has no access here");
+    let json = recording.to_json().unwrap();
     insta::assert_snapshot!(without_version(&String::from_utf8(json).unwrap()));
+}
+
+/// As khard wrote it when version 1 was its newest.
+const VERSION_1: &[u8] = include_bytes!("fixtures/recording-v1.json");
+
+#[test]
+fn version_1_is_read_and_says_that_its_khard_saw_no_access() {
+    let read = Recording::from_json(VERSION_1).unwrap();
+    assert_eq!((read.runs().len(), read.syscalls().len(), read.accesses().len()), (3, 4, 0));
+    for run in read.runs().values() {
+        for (class, coverage) in run.coverage.accesses.iter() {
+            let Coverage::None(NotObserved { reason }) = coverage else { panic!("{class}: {coverage:?}") };
+            assert_eq!(reason, "this khard saw system calls only");
+        }
+    }
+    let by: Vec<_> =
+        read.runs().values().map(|run| run.coverage.syscalls.observed().map(|seen| seen.by)).collect();
+    assert_eq!(by, [Some(Attachment::Tracepoint), Some(Attachment::Tracepoint), None]);
+}
+
+#[test]
+fn version_1_is_written_again_as_version_2_without_a_loss() {
+    let read = Recording::from_json(VERSION_1).unwrap();
+    let json = read.to_json().unwrap();
+    assert!(json.starts_with(b"{\n\"khard_recording\":2,"));
+    assert_eq!(Recording::from_json(&json).unwrap(), read);
 }

@@ -108,29 +108,74 @@ pub(crate) fn any_abi() -> impl Strategy<Value = Abi> {
     proptest::sample::select(Abi::ALL.to_vec())
 }
 
+/// Few values of each kind, so that generated recordings share some.
+fn any_access() -> impl Strategy<Value = AccessKey> {
+    let name = || vec(any::<u8>(), 0..2).prop_map(Bytes::from);
+    let peer = prop_oneof![
+        Just(Peer::Inside),
+        proptest::option::of(name()).prop_map(|label| Peer::Outside { label }),
+    ];
+    let facts = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+        |(owner, exclusive, deleted, disconnected)| FileFacts { owner, exclusive, deleted, disconnected },
+    );
+    let file = (name(), proptest::sample::select(FileOp::ALL), 0_u16..256, facts).prop_map(
+        |(path, op, perms, facts)| {
+            Access::File(FileAccess { path, op, perms: FilePerms::from_bits(perms).unwrap(), facts })
+        },
+    );
+    let what = prop_oneof![
+        4 => file,
+        1 => (name(), name()).prop_map(|(link, target)| Access::Link { link, target }),
+        1 => (0_u8..3, any::<bool>())
+            .prop_map(|(capability, optional)| Access::Capability { capability, optional }),
+        1 => (0_u16..3, 1_u16..3).prop_map(|(family, kind)| Access::Network { family, kind }),
+        1 => (0_u8..3, peer.clone()).prop_map(|(signal, peer)| Access::Signal { signal, peer }),
+        1 => (proptest::sample::select(PtraceMode::ALL), peer)
+            .prop_map(|(mode, peer)| Access::Ptrace { mode, peer }),
+        1 => (name(), name(), name(), any::<u64>()).prop_map(|(fstype, source, target, flags)| {
+            Access::Mount { fstype, source, target, flags }
+        }),
+        1 => (name(), 0_u64..3).prop_map(|(target, flags)| Access::Umount { target, flags }),
+        1 => (name(), name()).prop_map(|(new_root, put_old)| Access::PivotRoot { new_root, put_old }),
+        1 => Just(Access::UserNamespace),
+        1 => proptest::sample::select(IoUringOp::ALL).prop_map(|op| Access::IoUring { op }),
+    ];
+    let outcome = prop_oneof![Just(Outcome::Granted), Just(Outcome::Refused)];
+    let certainty = prop_oneof![Just(Certainty::Exact), Just(Certainty::Inferred)];
+    (what, outcome, certainty).prop_map(|(what, outcome, certainty)| AccessKey { what, outcome, certainty })
+}
+
 /// A recording of [`subject`] with up to four runs out of the same four ids.
 pub(crate) fn any_recording() -> impl Strategy<Value = Recording> {
     let runs = (0_u64..4).map(|nth| proptest::option::of(any_run(nth))).collect::<Vec<_>>();
-    let phase = proptest::sample::select(Phase::ALL.to_vec());
-    let call = (0_u64..4, any_abi(), 0_u32..4, phase, proptest::option::of(any_witness()));
-    (runs, vec(call, 0..24)).prop_map(|(runs, calls)| {
+    let phase = || proptest::sample::select(Phase::ALL.to_vec());
+    let call = (0_u64..4, any_abi(), 0_u32..4, phase(), proptest::option::of(any_witness()));
+    let access = (0_u64..4, any_access(), phase(), proptest::option::of(any_witness()));
+    (runs, vec(call, 0..24), vec(access, 0..24)).prop_map(|(runs, calls, accesses)| {
         let mut recording = Recording::new(subject());
         for run in runs.into_iter().flatten() {
             recording.add_run(run);
         }
+        let named = |run, (time_ns, tid, name): (u64, u32, Vec<u8>)| Witness {
+            time_ns,
+            run,
+            tgid: tid,
+            tid,
+            comm: name.clone().into(),
+            exe: name.into(),
+        };
         for (nth, abi, nr, phase, witness) in calls {
             let run = run_id(nth);
-            let witness = witness.map(|(time_ns, tid, name)| Witness {
-                time_ns,
-                run,
-                tgid: tid,
-                tid,
-                comm: name.clone().into(),
-                exe: name.into(),
-            });
+            let witness = witness.map(|witness| named(run, witness));
             let known = recording.runs().contains_key(&run);
             let observed = recording.observe_syscall(run, SyscallKey { abi, nr }, phase, witness);
             assert_eq!(observed.is_ok(), known);
+        }
+        for (nth, access, phase, witness) in accesses {
+            let run = run_id(nth);
+            let witness = witness.map(|witness| named(run, witness));
+            let known = recording.runs().contains_key(&run);
+            assert_eq!(recording.observe_access(run, access, phase, witness).is_ok(), known);
         }
         recording
     })
