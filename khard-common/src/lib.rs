@@ -7,6 +7,7 @@
 //! Layout rules: `repr(C)`, no padding, fixed-width integers, little end first as in the kernel it came from.
 #![no_std]
 
+pub mod access;
 pub mod fields;
 pub mod limits;
 pub mod phase;

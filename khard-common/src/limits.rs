@@ -30,6 +30,28 @@ pub const PROCESSES: u32 = 16384;
 /// no observation, for the record is sent again with the next such call.
 pub const RING_BYTES: u32 = 1 << 20;
 
+/// Bytes of the ring of accesses. A record is its path's length and about 150 bytes, so that it holds some 80,000.
+pub const ACCESS_RING_BYTES: u32 = 1 << 24;
+
+/// Bytes that one subject may have in the ring of accesses at once: a quarter, so that a noisy neighbour leaves room.
+pub const ACCESS_RING_SHARE: u64 = ACCESS_RING_BYTES as u64 / 4;
+
+/// Different accesses that a subject may send: beyond it they are counted as lost, and the class is lossy.
+pub const ACCESSES: u64 = 50_000;
+
+/// Marks of accesses that were sent already, for all subjects. The kernel drops the least recently used beyond it: such an
+/// access is sent again, which costs time and loses nothing.
+pub const SEEN_ACCESSES: u32 = 1 << 18;
+
+/// Names that were looked at lately, for all subjects, with the accesses that were known then.
+pub const SEEN_NAMES: u32 = 1 << 16;
+
+/// AppArmor's longest name: `2 * PATH_MAX` (`aa_g_path_max`, security/apparmor/lsm.c).
+pub const PATH_BYTES: u32 = 8192;
+
+/// Buffers for each CPU in which paths are built. BPF LSM programs can be preempted, so that several are at work at once.
+pub const SCRATCHES_PER_CPU: u32 = 4;
+
 /// Bytes of a task's `comm`, its NUL included (`TASK_COMM_LEN`, include/linux/sched.h).
 pub const COMM_BYTES: usize = 16;
 
@@ -52,4 +74,4 @@ pub const UNTOLD_NS: u64 = 5_000_000_000;
 pub const UNKNOWN_RECORDS: u64 = 64;
 
 /// Counters that the programs keep for the whole node: see [`crate::stats`].
-pub const STATS: usize = 4;
+pub const STATS: usize = 6;

@@ -1,8 +1,6 @@
 //! The ring's records: first sightings and cgroup births, decoded with their lengths checked.
 //!
-//! A record is a [`Header`] and a payload by [`Header::kind`]. Kinds 0x10 to 0x1f are kept for accesses: a
-//! fixed part (class, permissions, outcome, flags, path length) and then the path's own bytes, so that an
-//! access costs its path's length.
+//! A record is a [`Header`] and a payload by [`Header::kind`]. Accesses have a ring of their own ([`crate::access`]).
 
 use bytemuck::{Pod, Zeroable};
 

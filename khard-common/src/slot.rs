@@ -67,9 +67,21 @@ pub struct Slot {
     /// When recording of a running subject began (`CLOCK_MONOTONIC`, ns): what makes calls there and is older is a member
     /// of it, though nobody told. 0 for a subject that is recorded from its first instruction.
     pub members_until_ns: u64,
+    /// Accesses that were tried to be sent: the last one's sequence number.
+    pub accesses_tried: u64,
+    /// Of these, the ones for which the ring, or the subject's share of it, had no room. Each is sent again if it comes again.
+    pub accesses_failed: u64,
+    /// Of these, the ones beyond [`crate::limits::ACCESSES`].
+    pub accesses_over_limit: u64,
+    /// Accesses whose path could not be read, or is longer than any rule can name.
+    pub accesses_unread: u64,
+    /// Accesses that were known already.
+    pub accesses_known: u64,
+    /// Bytes of the subject in the ring of accesses: added by the programs, taken off by user space.
+    pub accesses_in_flight: u64,
 }
 
-const _: () = assert!(size_of::<Slot>() == TABLE_BYTES + 80);
+const _: () = assert!(size_of::<Slot>() == TABLE_BYTES + 128);
 
 /// One runtime process in [`Slot::others`].
 pub const OTHERS_RUNTIME: u64 = 1;

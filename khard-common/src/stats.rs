@@ -1,4 +1,4 @@
-//! Node-wide counters of the programs, by index. Each is a way to miss something; all are 0 in a good run.
+//! Node-wide counters of the programs, by index. Each is a way to miss something, and 0 in a good run, but for the last.
 
 /// Births under a watched cgroup for which no slot was free.
 pub const BIRTHS_WITHOUT_SLOT: usize = 0;
@@ -9,3 +9,8 @@ pub const BIRTHS_UNSENT: usize = 1;
 pub const PROCESSES_FULL: usize = 2;
 /// Look-ups that gave up at [`crate::limits::CGROUP_DEPTH`]: what such cgroups' processes do is not seen.
 pub const CGROUPS_TOO_DEEP: usize = 3;
+/// Accesses for which no buffer was free ([`crate::limits::SCRATCHES_PER_CPU`]): they were not looked at.
+pub const ACCESSES_WITHOUT_SCRATCH: usize = 4;
+/// Accesses that were known by the name they were asked under, without walking their path: no loss, but what the cheap way
+/// is worth.
+pub const ACCESSES_KNOWN_BY_NAME: usize = 5;

@@ -6,6 +6,7 @@
 //! - [`programs`]: one thin entry for each attach point.
 //! - [`subject`]: which slot a task belongs to; adoption of cgroups at birth.
 //! - [`phase`]: which phase a process is in.
+//! - [`access`]: what is asked of the kernel beside the call itself: its path, whether it is known, its record.
 //! - [`learn`]: what happens when a call is not known yet.
 //! - [`kernel`]: the only place that reads kernel structs.
 //! - [`maps`], [`word`]: shared state and how it is touched.
@@ -13,6 +14,7 @@
 #![no_main]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+mod access;
 mod kernel;
 mod learn;
 mod maps;

@@ -64,6 +64,20 @@ pub(crate) unsafe fn or(word: *mut u64, bits: u64) {
     unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) |= {1}", in(reg) word, in(reg) bits) };
 }
 
+/// Sets bits and returns the value before (`BPF_OR | BPF_FETCH`, kernel 5.12).
+///
+/// # Safety
+/// `word` must be valid and aligned to 8.
+#[inline(always)]
+pub(crate) unsafe fn fetch_or(word: *mut u64, bits: u64) -> u64 {
+    let mut before = bits;
+    // SAFETY: the caller's.
+    unsafe {
+        core::arch::asm!("{1} = atomic_fetch_or((u64 *)({0} + 0), {1})", in(reg) word, inout(reg) before);
+    }
+    before
+}
+
 /// Keeps only `bits` (`BPF_AND`, kernel 5.12).
 ///
 /// # Safety

@@ -25,6 +25,18 @@ fn now_ns(clock: ClockId) -> u64 {
     u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
 }
 
+/// A number that nobody can guess (getrandom(2)).
+pub fn random_u64() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    // SAFETY: the buffer has that many bytes. So few are given whole once the kernel has started (random(7)).
+    let n = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    if usize::try_from(n) == Ok(bytes.len()) {
+        Ok(u64::from_ne_bytes(bytes))
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Milliseconds since 1970.
 pub fn unix_time_ms() -> u64 {
     SystemTime::now()

@@ -4,6 +4,7 @@
 //! nanoseconds, for the hot path. *Probe*: `bpf_probe_read_kernel`, for any address, tens of nanoseconds.
 
 pub(crate) mod cgroup;
+pub(crate) mod path;
 pub(crate) mod task;
 
 use core::mem::MaybeUninit;
@@ -51,6 +52,7 @@ pub(crate) fn probe<T: Number>(base: u64, offset: u64) -> T {
 
 /// What may be read: every bit pattern is a value.
 pub(crate) trait Number: Copy {}
+impl Number for u16 {}
 impl Number for u32 {}
 impl Number for i32 {}
 impl Number for u64 {}

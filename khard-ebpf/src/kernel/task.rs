@@ -93,9 +93,29 @@ impl Task {
 
     /// The mount namespace's number; 0 for a task that is already leaving.
     pub(crate) fn mount_ns(self) -> u32 {
+        probe(self.mount_ns_address(), offset::MNT_NS_INUM.load())
+    }
+
+    /// The mount namespace itself, to be compared only.
+    pub(crate) fn mount_ns_address(self) -> u64 {
         let nsproxy: u64 = probe(self.0, offset::TASK_NSPROXY.load());
-        let mnt_ns: u64 = probe(nsproxy, offset::NSPROXY_MNT.load());
-        probe(mnt_ns, offset::MNT_NS_INUM.load())
+        probe(nsproxy, offset::NSPROXY_MNT.load())
+    }
+
+    /// The credentials that the task acts with for itself, whatever it has put on for a moment.
+    pub(crate) fn real_cred(self) -> u64 {
+        probe(self.0, offset::TASK_REAL_CRED.load())
+    }
+
+    /// `READ_IMPLIES_EXEC` (include/uapi/linux/personality.h).
+    pub(crate) fn reading_implies_executing(self) -> bool {
+        probe::<u32>(self.0, offset::TASK_PERSONALITY.load()) & 0x40_0000 != 0
+    }
+
+    /// By whom files that it makes are owned.
+    pub(crate) fn fsuid(self) -> u32 {
+        let cred: u64 = probe(self.0, offset::TASK_CRED.load());
+        probe(cred, offset::CRED_FSUID.load())
     }
 
     /// The dentry of the root directory: an address, to be compared only.

@@ -1,6 +1,6 @@
 //! Owns how far a recording can be trusted, per class of observation and run. Knows nothing about what was observed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -188,6 +188,23 @@ impl Proof {
             Some(0) => Self::Complete { misses },
             Some(&lost) => Self::AtMost { lost, misses },
         }
+    }
+}
+
+impl Proof {
+    /// The proof of a class that several hooks make up, each watched by programs of its own: an event of a hook can only be lost
+    /// there, so the bounds add up.
+    pub fn from_hooks(hooks: Vec<BTreeMap<String, u64>>) -> Self {
+        if hooks.is_empty() || hooks.iter().any(BTreeMap::is_empty) {
+            return Self::from_misses(BTreeMap::new());
+        }
+        // Hooks that share a program lose the same events.
+        let of_each: BTreeSet<(u64, &BTreeMap<String, u64>)> =
+            hooks.iter().map(|misses| (misses.values().min().copied().unwrap_or(0), misses)).collect();
+        let lost = of_each.iter().map(|(least, _)| least).sum();
+        let misses =
+            hooks.iter().flatten().filter(|(_, n)| **n > 0).map(|(name, n)| (name.clone(), *n)).collect();
+        if lost == 0 { Self::Complete { misses } } else { Self::AtMost { lost, misses } }
     }
 }
 

@@ -138,6 +138,12 @@ impl Recording {
         &self.accesses
     }
 
+    /// The classes of coverage in which some run is lossy, by their names in JSON.
+    pub fn lossy_classes(&self) -> BTreeSet<&'static str> {
+        let classes = self.runs.values().flat_map(|run| run.coverage.classes());
+        classes.filter(|(_, coverage)| coverage.is_lossy()).map(|(class, _)| class).collect()
+    }
+
     /// True if some run is lossy: see [`Coverage::is_lossy`].
     pub fn is_lossy(&self) -> bool {
         self.runs.values().any(Run::is_lossy)

@@ -9,19 +9,23 @@ use std::{
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, HashMap, MapData, Queue, RingBuf},
-    programs::{Program as AyaProgram, ProgramError, RawTracePoint, TracePoint},
+    programs::{BtfTracePoint, FExit, Lsm, Program as AyaProgram, ProgramError, RawTracePoint, TracePoint},
 };
-use khard_common::{fields::FIELDS, slot::STARTED};
+use khard_common::{fields::FIELDS, limits::SCRATCHES_PER_CPU, slot::STARTED};
+use khard_profile::recording::Attachment;
 
 use super::{
+    attachment::{self, AttachChoice, Watched, Watching},
     btf::{Btf, BtfError},
     counters::{Misses, Stats, StatsMap, recursion_misses},
+    hooks::{HOOKS, Hook},
     object,
-    plan::AttachPlan,
+    plan::{AttachPlan, KernelVersion},
     programs::{AttachPoint, Program},
     slots::{SlotNumber, Slots},
     unpreempted::Unpreempted,
 };
+use crate::{causes::with_causes, host};
 
 /// Why the programs do not run.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +93,12 @@ pub enum LoadError {
         #[source]
         source: io::Error,
     },
+    /// The number of CPUs.
+    #[error("cannot read how many CPUs there may be from /sys/devices/system/cpu/possible")]
+    Cpus(#[source] io::Error),
+    /// Randomness.
+    #[error("cannot get a random number from the kernel")]
+    Random(#[source] io::Error),
     /// All slots have a subject.
     #[error("{0} subjects are recorded already: no slot is free")]
     NoSlot(u32),
@@ -98,6 +108,9 @@ pub enum LoadError {
 pub struct Bpf {
     ebpf: Ebpf,
     attached: Vec<&'static Program>,
+    watching: Watching,
+    /// Names of fields that this kernel lacks.
+    missing_fields: Vec<&'static str>,
     slots: Slots,
     stats: StatsMap,
     subjects: HashMap<MapData, u64, u32>,
@@ -120,9 +133,22 @@ impl Bpf {
             return Err(LoadError::Stub);
         }
         let btf = Btf::of_kernel()?;
-        let offsets =
-            FIELDS.iter().map(|f| btf.offset(f).map(|o| (f.name, o))).collect::<Result<Vec<_>, _>>()?;
+        let (mut offsets, mut missing_fields) = (Vec::new(), Vec::new());
+        for field in FIELDS {
+            match btf.offset(field) {
+                Ok(offset) => offsets.push((field.name, offset)),
+                // The hooks that need it are refused.
+                Err(_) if HOOKS.iter().any(|hook| hook.needs == Some(field.name)) => {
+                    missing_fields.push(field.name);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let n_cpus = u32::try_from(aya::util::nr_cpus().map_err(|(_, source)| LoadError::Cpus(source))?);
         let mut loader = EbpfLoader::new();
+        loader.map_max_entries("SCRATCHES", n_cpus.unwrap_or(1).saturating_mul(SCRATCHES_PER_CPU));
+        let seed = host::random_u64().map_err(LoadError::Random)?;
+        loader.override_global("HASH_SEED", &seed, true);
         for (name, offset) in &offsets {
             loader.override_global(name, offset, true);
         }
@@ -130,7 +156,7 @@ impl Bpf {
         loader.override_global(aya_log::LEVEL, &log_level, false);
         let mut ebpf = loader.load(bytes).map_err(object_error)?;
         for program in &plan.programs {
-            load_program(&mut ebpf, program)?;
+            load_program(&mut ebpf, program, None)?;
         }
         let slots = Slots::map(array(&ebpf, "SLOTS")?).map_err(LoadError::MapTables)?;
         let stats = StatsMap::map(array(&ebpf, "STATS")?).map_err(LoadError::MapTables)?;
@@ -144,6 +170,8 @@ impl Bpf {
                 .map_err(map_error(".bss.born_after"))?,
             ebpf,
             attached: Vec::new(),
+            watching: attachment::nothing("khard was asked for system calls only"),
+            missing_fields,
             slots,
             stats,
             n_generations: 0,
@@ -165,6 +193,106 @@ impl Bpf {
         Ok(())
     }
 
+    /// Attaches programs that see accesses: for each hook the first of what the choice allows that this kernel does. A hook
+    /// that cannot be watched is said in [`Self::watching`], and is no failure.
+    pub fn attach_accesses(&mut self, choice: AttachChoice, kernel: KernelVersion) -> Result<(), LoadError> {
+        if choice == AttachChoice::None {
+            return Ok(());
+        }
+        let btf = aya::Btf::from_sys_fs().map_err(|error| LoadError::Object(Box::new(error.into())))?;
+        let n_copies = attachment::n_copies(kernel, attachment::preempts_fully());
+        let lsm = match attachment::bpf_lsm_runs() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err("the kernel's list of security modules (lsm=) has no bpf".to_owned()),
+            Err(error) => Err(format!("the list of security modules cannot be read: {error}")),
+        };
+        let mut ways = Ways { btf: &btf, lsm, fexit: Ok(()), n_copies };
+        self.watching = Vec::with_capacity(HOOKS.len());
+        for hook in HOOKS {
+            let watched = self.watch_hook(hook, choice, &mut ways)?;
+            self.watching.push((hook, watched));
+        }
+        Ok(())
+    }
+
+    fn watch_hook(
+        &mut self,
+        hook: &'static Hook,
+        choice: AttachChoice,
+        ways: &mut Ways<'_>,
+    ) -> Result<Watched, LoadError> {
+        let mut reasons = Vec::new();
+        if let Some(field) = hook.needs.filter(|field| self.missing_fields.contains(field)) {
+            reasons.push(format!("this kernel's BTF has no {field}"));
+        } else {
+            if matches!(choice, AttachChoice::Auto | AttachChoice::Lsm) {
+                let programs = std::slice::from_ref(&hook.lsm);
+                match self.try_trampolines(programs, ways.btf, &mut ways.lsm) {
+                    Ok(programs) => return Ok(Watched::By { attachment: Attachment::Lsm, programs }),
+                    Err(reason) => reasons.push(format!("lsm: {reason}")),
+                }
+            }
+            if matches!(choice, AttachChoice::Auto | AttachChoice::Fexit) {
+                let programs = &hook.fexit[..ways.n_copies];
+                match self.try_trampolines(programs, ways.btf, &mut ways.fexit) {
+                    Ok(programs) => return Ok(Watched::By { attachment: Attachment::Fexit, programs }),
+                    Err(reason) => reasons.push(format!("fexit: {reason}")),
+                }
+            }
+        }
+        // Where the hook itself is not in this kernel, another one sees the same.
+        let is_absent = hook.since.is_some() && Btf::of_kernel()?.function_id(hook.function()).is_none();
+        if is_absent {
+            return Ok(Watched::Absent);
+        }
+        if matches!(choice, AttachChoice::Auto | AttachChoice::Syscall) {
+            match attachment::beside(hook) {
+                Ok((attachment, program)) => match self.attach_once(program, ways.btf) {
+                    Ok(()) => return Ok(Watched::By { attachment, programs: vec![program.name] }),
+                    Err(error) => reasons.push(format!("{}: {}", attachment.as_str(), with_causes(&error))),
+                },
+                Err(reason) => reasons.push(format!("syscall: {reason}")),
+            }
+        }
+        Ok(Watched::Not { reason: reasons.join("; ") })
+    }
+
+    /// Attaches programs of one kind of trampoline. `possible`: whether the kernel allows the kind; the first refusal tells.
+    fn try_trampolines(
+        &mut self,
+        programs: &'static [Program],
+        btf: &aya::Btf,
+        possible: &mut Result<(), String>,
+    ) -> Result<Vec<&'static str>, String> {
+        possible.clone()?;
+        for program in programs {
+            if let Err(error) = self.attach_once(program, btf) {
+                let reason = with_causes(&error);
+                if is_not_permitted(&error) {
+                    *possible = Err(format!("the kernel refuses such programs ({reason})"));
+                }
+                return Err(reason);
+            }
+        }
+        Ok(programs.iter().map(|program| program.name).collect())
+    }
+
+    /// Loads and attaches a program unless it is attached.
+    fn attach_once(&mut self, program: &'static Program, btf: &aya::Btf) -> Result<(), LoadError> {
+        if self.attached.iter().any(|attached| attached.name == program.name) {
+            return Ok(());
+        }
+        load_program(&mut self.ebpf, program, Some(btf))?;
+        attach_program(&mut self.ebpf, program)?;
+        self.attached.push(program);
+        Ok(())
+    }
+
+    /// How each hook is watched.
+    pub fn watching(&self) -> &Watching {
+        &self.watching
+    }
+
     /// The attached programs.
     pub fn attached(&self) -> &[&'static Program] {
         &self.attached
@@ -183,6 +311,11 @@ impl Bpf {
     /// The ring of records; only once.
     pub fn take_ring(&mut self) -> Result<RingBuf<MapData>, LoadError> {
         RingBuf::try_from(take(&mut self.ebpf, "RING")?).map_err(map_error("RING"))
+    }
+
+    /// The ring of accesses; only once.
+    pub fn take_access_ring(&mut self) -> Result<RingBuf<MapData>, LoadError> {
+        RingBuf::try_from(take(&mut self.ebpf, "ACCESSES_RING")?).map_err(map_error("ACCESSES_RING"))
     }
 
     /// The object, for aya-log's reader.
@@ -301,6 +434,20 @@ impl Bpf {
     }
 }
 
+/// What is possible on this kernel, as far as it is known by now.
+struct Ways<'a> {
+    btf: &'a aya::Btf,
+    lsm: Result<(), String>,
+    fexit: Result<(), String>,
+    n_copies: usize,
+}
+
+/// Whether the kernel said EPERM.
+fn is_not_permitted(error: &LoadError) -> bool {
+    std::iter::successors(Some(error as &dyn std::error::Error), |e| e.source())
+        .any(|e| e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::PermissionDenied))
+}
+
 /// aya-log's level for the most talkative `tracing` level that is on: khard's own level decides.
 fn tracing_level() -> usize {
     tracing::level_filters::LevelFilter::current().into_level().map_or(0, |level| match level {
@@ -312,11 +459,15 @@ fn tracing_level() -> usize {
     })
 }
 
-fn load_program(ebpf: &mut Ebpf, program: &'static Program) -> Result<(), LoadError> {
+/// `btf`: for programs whose attach point has a type.
+fn load_program(ebpf: &mut Ebpf, program: &'static Program, btf: Option<&aya::Btf>) -> Result<(), LoadError> {
     let loaded = ebpf.program_mut(program.name).ok_or(missing_program(program.name))?;
-    let result = match loaded {
-        AyaProgram::RawTracePoint(raw) => raw.load(),
-        AyaProgram::TracePoint(perf) => perf.load(),
+    let result = match (loaded, program.at, btf) {
+        (AyaProgram::RawTracePoint(raw), _, _) => raw.load(),
+        (AyaProgram::TracePoint(perf), _, _) => perf.load(),
+        (AyaProgram::Lsm(lsm), AttachPoint::Lsm(hook), Some(btf)) => lsm.load(hook, btf),
+        (AyaProgram::FExit(fexit), AttachPoint::Fexit(function), Some(btf)) => fexit.load(function, btf),
+        (AyaProgram::BtfTracePoint(typed), AttachPoint::Btf(name), Some(btf)) => typed.load(name, btf),
         _ => return Err(missing_program(program.name)),
     };
     result.map_err(|e| program_error(program.name, e))
@@ -337,6 +488,18 @@ fn attach_program(ebpf: &mut Ebpf, program: &'static Program) -> Result<(), Load
         AttachPoint::Raw(name) => {
             let raw: &mut RawTracePoint = loaded.try_into().map_err(wrong_kind)?;
             raw.attach(name).map(drop).map_err(attach_error("this kernel has no such tracepoint"))
+        }
+        AttachPoint::Lsm(_) => {
+            let lsm: &mut Lsm = loaded.try_into().map_err(wrong_kind)?;
+            lsm.attach().map(drop).map_err(attach_error("the kernel does not let programs attach there"))
+        }
+        AttachPoint::Fexit(_) => {
+            let fexit: &mut FExit = loaded.try_into().map_err(wrong_kind)?;
+            fexit.attach().map(drop).map_err(attach_error("the kernel does not let programs attach there"))
+        }
+        AttachPoint::Btf(_) => {
+            let typed: &mut BtfTracePoint = loaded.try_into().map_err(wrong_kind)?;
+            typed.attach().map(drop).map_err(attach_error("this kernel has no such tracepoint"))
         }
         AttachPoint::Perf(category, name) => {
             let perf: &mut TracePoint = loaded.try_into().map_err(wrong_kind)?;

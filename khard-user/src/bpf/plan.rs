@@ -34,6 +34,8 @@ const RAW_TRACEPOINTS_PREEMPTED_SINCE: KernelVersion = KernelVersion { major: 6,
 pub struct AttachPlan {
     /// In order: the births and phases come before the calls.
     pub programs: Vec<&'static Program>,
+    /// The kernel that it is for.
+    pub kernel: KernelVersion,
 }
 
 impl AttachPlan {
@@ -43,18 +45,19 @@ impl AttachPlan {
         let wanted = |program: &&Program| match program.role {
             Role::Births | Role::Phases => true,
             Role::Syscalls => program.name == "sys_enter" || preempted,
-            Role::Floor => false,
+            Role::Floor | Role::Accesses => false,
         };
         let mut programs: Vec<_> = PROGRAMS.iter().filter(wanted).collect();
         programs.sort_by_key(|program| program.role == Role::Syscalls);
-        Self { programs }
+        Self { programs, kernel }
     }
 
     /// Only the named programs, in this order: for the benchmark and for tests of what is lost without one.
     /// Names that do not exist are left out.
     pub fn only(names: &[&str]) -> Self {
         let find = |name: &&str| PROGRAMS.iter().find(|program| program.name == *name);
-        Self { programs: names.iter().filter_map(find).collect() }
+        let kernel = KernelVersion::running().unwrap_or(RAW_TRACEPOINTS_PREEMPTED_SINCE);
+        Self { programs: names.iter().filter_map(find).collect(), kernel }
     }
 }
 

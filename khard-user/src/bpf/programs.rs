@@ -10,6 +10,8 @@ pub enum Role {
     Births,
     /// Keeps the processes' phases.
     Phases,
+    /// Sees accesses: see [`super::HOOKS`].
+    Accesses,
     /// Does nothing of use: what the benchmark compares with.
     Floor,
 }
@@ -21,6 +23,12 @@ pub enum AttachPoint {
     Raw(&'static str),
     /// A tracepoint by a perf event: category and name.
     Perf(&'static str, &'static str),
+    /// A hook, as BPF LSM.
+    Lsm(&'static str),
+    /// The end of a kernel function.
+    Fexit(&'static str),
+    /// A tracepoint whose arguments have types.
+    Btf(&'static str),
 }
 
 /// One program.

@@ -55,6 +55,33 @@ pub struct SlotView {
     pub untold: u64,
     /// The cgroup, 0 for none.
     pub subject_id: u64,
+    /// What became of accesses.
+    pub accesses: AccessCounts,
+}
+
+/// Counts of accesses: see [`Slot::accesses_tried`] and the fields after it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AccessCounts {
+    /// Found no room in the ring, those beyond the limit included.
+    pub failed: u64,
+    /// Beyond the limit.
+    pub over_limit: u64,
+    /// Their path could not be read.
+    pub unread: u64,
+    /// Sent or tried.
+    pub tried: u64,
+    /// Known already.
+    pub known: u64,
+}
+
+impl std::ops::AddAssign for AccessCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.failed += other.failed;
+        self.over_limit += other.over_limit;
+        self.unread += other.unread;
+        self.tried += other.tried;
+        self.known += other.known;
+    }
 }
 
 /// The mapping of the whole array.
@@ -97,6 +124,13 @@ impl Slots {
                 joins: read(&raw mut (*slot).joins),
                 untold: read(&raw mut (*slot).untold),
                 subject_id: read(&raw mut (*slot).subject_id),
+                accesses: AccessCounts {
+                    failed: read(&raw mut (*slot).accesses_failed),
+                    over_limit: read(&raw mut (*slot).accesses_over_limit),
+                    unread: read(&raw mut (*slot).accesses_unread),
+                    tried: read(&raw mut (*slot).accesses_tried),
+                    known: read(&raw mut (*slot).accesses_known),
+                },
             }
         }
     }
@@ -105,6 +139,15 @@ impl Slots {
     pub fn subject_id(&self, number: SlotNumber) -> u64 {
         // SAFETY: a field of a mapped slot.
         Self::word(unsafe { &raw mut (*self.slot(number)).subject_id }).load(Ordering::Acquire)
+    }
+
+    /// Says that so many bytes of the slot's have left the ring of accesses.
+    pub fn land(&self, number: SlotNumber, n_bytes: u64) {
+        // SAFETY: a field of a mapped slot.
+        let in_flight = Self::word(unsafe { &raw mut (*self.slot(number)).accesses_in_flight });
+        // Never below 0: a record of the tenant before may come late.
+        let _ = in_flight
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |bytes| Some(bytes.saturating_sub(n_bytes)));
     }
 
     /// Adds to what the programs know of a slot in use.
@@ -137,6 +180,12 @@ impl Slots {
                 &raw mut (*slot).unknown_calls,
                 &raw mut (*slot).joins,
                 &raw mut (*slot).untold,
+                &raw mut (*slot).accesses_tried,
+                &raw mut (*slot).accesses_failed,
+                &raw mut (*slot).accesses_over_limit,
+                &raw mut (*slot).accesses_unread,
+                &raw mut (*slot).accesses_known,
+                &raw mut (*slot).accesses_in_flight,
             ] {
                 Self::word(field).store(0, Ordering::Release);
             }

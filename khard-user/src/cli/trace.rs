@@ -1,6 +1,7 @@
 //! `khard trace`.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsString,
     io::{Write, stderr, stdout},
     path::PathBuf,
@@ -13,15 +14,59 @@ use khard_profile::escape;
 
 use super::ChoiceArgs;
 use crate::{
+    bpf::AttachChoice,
     command::{self, User},
     trace::{self, ContainerTarget, Finished, Options, Report},
 };
 
 /// The classes that can be accepted as lossy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 enum Class {
     /// System calls
     Syscalls,
+    /// Files and all else that AppArmor decides on
+    Accesses,
+}
+
+impl Class {
+    /// Of a class of coverage.
+    fn of(name: &str) -> Self {
+        if name == "syscalls" { Self::Syscalls } else { Self::Accesses }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Syscalls => "syscalls",
+            Self::Accesses => "accesses",
+        }
+    }
+}
+
+/// By what means accesses are seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Means {
+    /// The best that this kernel offers, class by class
+    Auto,
+    /// BPF LSM programs: nothing is skipped; what other security modules refuse is not seen
+    Lsm,
+    /// Programs at the end of the kernel's security functions: refusals are seen too
+    Fexit,
+    /// System calls: where the kernel allows nothing else
+    Syscall,
+    /// Not at all: system calls are recorded, and nothing else
+    None,
+}
+
+impl From<Means> for AttachChoice {
+    fn from(means: Means) -> Self {
+        match means {
+            Means::Auto => Self::Auto,
+            Means::Lsm => Self::Lsm,
+            Means::Fexit => Self::Fexit,
+            Means::Syscall => Self::Syscall,
+            Means::None => Self::None,
+        }
+    }
 }
 
 /// Records what runs until it ends, or until Ctrl-C, and writes recording.json, seccomp.json and summary.md for each
@@ -71,6 +116,9 @@ pub(super) struct Args {
     /// The container runtime's socket; else `CONTAINER_RUNTIME_ENDPOINT`, /etc/crictl.yaml, and the usual places
     #[arg(long, value_name = "ENDPOINT")]
     runtime_endpoint: Option<String>,
+    /// By what means to see files and all else that AppArmor decides on
+    #[arg(long, value_name = "MEANS", default_value = "auto")]
+    attach: Means,
     #[command(flatten)]
     choices: ChoiceArgs,
     /// Succeed although something of this class was lost
@@ -116,6 +164,7 @@ impl Args {
             out_dir: self.output,
             name: self.name,
             duration: self.duration,
+            attach: self.attach.into(),
             choices: self.choices.into(),
             live: !quiet && !self.json,
         })
@@ -167,11 +216,14 @@ fn status(finished: &Finished, accepted: &[Class], failure: u8) -> u8 {
             tracing::error!("{dir}: {why}");
             code = failure;
         }
-        if report.is_lossy && !accepted.contains(&Class::Syscalls) {
-            tracing::error!(
-                "{dir}: the recording is lossy (see summary.md): record again, or accept it with --accept-lossy syscalls"
-            );
-            code = if failure == super::ERROR { super::LOSSY } else { failure };
+        for class in report.lossy.iter().map(|class| Class::of(class)).collect::<BTreeSet<_>>() {
+            if !accepted.contains(&class) {
+                let class = class.as_str();
+                tracing::error!(
+                    "{dir}: the recording is lossy in {class} (see summary.md): record again, or accept it with --accept-lossy {class}"
+                );
+                code = if failure == super::ERROR { super::LOSSY } else { failure };
+            }
         }
     }
     code

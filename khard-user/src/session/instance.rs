@@ -1,21 +1,26 @@
 //! One recorded instance: a container's attempt, a command, a stretch of a cgroup's life. Owns how it becomes a
 //! run of a Recording, its coverage included.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Instant,
+};
 
 use khard_common::stats;
 use khard_profile::{
     Bytes,
     recording::{
-        BadRunId, Confinement, ContainerRun, Coverage, Ended, From, Host, Observed, Proof, Recording, Run,
-        RunCoverage, RunId, Runtime, SeccompInForce, Subject, UnknownRun,
+        AccessCoverage, Attachment, BadRunId, Class, Confinement, ContainerRun, Coverage, Ended, From, Host,
+        NotObserved, Observed, Proof, Recording, Run, RunCoverage, RunId, Runtime, SeccompInForce, Subject,
+        UnknownRun,
     },
 };
 use serde::Serialize;
 
 use super::{Tenant, seen::Seen};
 use crate::{
-    bpf::{Bpf, Misses, PROGRAMS, Role, SlotNumber, Stats},
+    bpf::{Bpf, Misses, PROGRAMS, Role, SlotNumber, Stats, Watched, Watching, of_class},
     host,
 };
 
@@ -65,6 +70,18 @@ impl Start {
     }
 }
 
+/// What can keep anything of a subject from being seen.
+fn ways_to_lose_a_subject(stats: &Stats) -> [(&'static str, u64); 2] {
+    [
+        ("births_without_slot", stats[stats::BIRTHS_WITHOUT_SLOT]),
+        ("cgroups_too_deep", stats[stats::CGROUPS_TOO_DEEP]),
+    ]
+}
+
+fn counted(ways: &[(&str, u64)]) -> BTreeMap<String, u64> {
+    ways.iter().filter(|(_, n)| *n > 0).map(|(way, n)| ((*way).to_owned(), *n)).collect()
+}
+
 /// How it ended, and the kernel's counters at that moment.
 pub(super) struct End {
     why: Ended,
@@ -105,6 +122,11 @@ impl Instance {
         self.seen.n_calls(self.is_container())
     }
 
+    /// Accesses seen so far, as of the last refresh.
+    pub fn n_accesses(&self) -> usize {
+        self.seen.n_accesses()
+    }
+
     /// Whether a border between whoever prepares a process and its work is to be expected: not in a plain cgroup.
     fn is_container(&self) -> bool {
         !matches!(self.identity.subject, Subject::Cgroup { .. })
@@ -119,12 +141,9 @@ impl Instance {
         self.slots.iter().filter_map(|slot| tenants.get(slot)).any(|tenant| !tenant.sightings.is_empty())
     }
 
-    pub(super) fn read(&mut self, bpf: &Bpf, tenants: &BTreeMap<SlotNumber, Tenant>) {
-        let views = self
-            .slots
-            .iter()
-            .filter_map(|slot| tenants.get(slot).map(|tenant| (bpf.slots().view(*slot), &tenant.sightings)));
-        self.seen.update(views);
+    pub(super) fn read(&mut self, bpf: &Bpf, tenants: &mut BTreeMap<SlotNumber, Tenant>) {
+        let mine = tenants.iter_mut().filter(|(slot, _)| self.slots.contains(slot));
+        self.seen.update(mine.map(|(slot, tenant)| (bpf.slots().view(*slot), &mut tenant.sightings)));
     }
 
     pub(super) fn freeze(&mut self, why: Ended, at_ns: u64, misses: Misses, stats: Stats) {
@@ -137,6 +156,7 @@ impl Instance {
         boot_id: &str,
         machine: &Host,
         if_alive: Ended,
+        watching: &Watching,
         misses: &Misses,
         stats: &Stats,
     ) -> Result<Run, BadRunId> {
@@ -157,7 +177,10 @@ impl Instance {
             runtime: self.identity.runtime.clone(),
             host: machine.clone(),
             confinement: self.confinement(),
-            coverage: RunCoverage { syscalls: self.coverage(misses, stats) },
+            coverage: RunCoverage {
+                syscalls: self.coverage(misses, stats),
+                accesses: AccessCoverage::new(|class| self.access_coverage(class, watching, misses, stats)),
+            },
             notes: self.notes(misses, stats),
         })
     }
@@ -175,20 +198,51 @@ impl Instance {
     }
 
     fn coverage(&self, misses: &Misses, stats: &Stats) -> Coverage {
-        let from = match self.start {
-            Start::FirstInstruction { .. } => From::FirstInstruction,
-            Start::Late { .. } => From::Late,
-        };
-        let ways_to_lose = [
-            ("births_without_slot", stats[stats::BIRTHS_WITHOUT_SLOT]),
-            ("cgroups_too_deep", stats[stats::CGROUPS_TOO_DEEP]),
-        ];
-        let lost =
-            ways_to_lose.into_iter().filter(|(_, n)| *n > 0).map(|(way, n)| (way.to_owned(), n)).collect();
+        let lost = counted(&ways_to_lose_a_subject(stats));
         let sees_calls = |name: &str| PROGRAMS.iter().any(|p| p.name == name && p.role == Role::Syscalls);
         let of_calls = misses.iter().filter(|(name, _)| sees_calls(name));
         let proof = Proof::from_misses(of_calls.map(|(name, n)| ((*name).to_owned(), *n)).collect());
-        Coverage::Exact(Observed { from, lost, proof })
+        Coverage::Exact(Observed { from: self.from(), by: Attachment::Tracepoint, lost, proof })
+    }
+
+    fn from(&self) -> From {
+        match self.start {
+            Start::FirstInstruction { .. } => From::FirstInstruction,
+            Start::Late { .. } => From::Late,
+        }
+    }
+
+    /// A class is seen as its least well seen hook is.
+    fn access_coverage(&self, class: Class, watching: &Watching, misses: &Misses, stats: &Stats) -> Coverage {
+        let (mut means, mut unseen, mut proofs) = (BTreeSet::new(), Vec::new(), Vec::new());
+        for (hook, watched) in of_class(watching, class) {
+            match watched {
+                Watched::By { attachment, programs } => {
+                    means.insert(*attachment);
+                    let of_hook = programs.iter().map(|name| (*name, misses.get(name).copied().unwrap_or(0)));
+                    proofs.push(of_hook.map(|(name, n)| (name.to_owned(), n)).collect());
+                }
+                Watched::Absent => {}
+                Watched::Not { reason } => unseen.push(format!("{}: {reason}", hook.without_it)),
+            }
+        }
+        let Some(by) = means.last().copied() else {
+            return Coverage::None(NotObserved { reason: unseen.first().cloned().unwrap_or_default() });
+        };
+        let counts = self.seen.access_counts;
+        let mut lost = counted(&ways_to_lose_a_subject(stats));
+        lost.extend(counted(&[
+            ("accesses_ring_full", counts.failed - counts.over_limit.min(counts.failed)),
+            ("accesses_over_limit", counts.over_limit),
+            ("accesses_unread", counts.unread),
+            ("accesses_without_scratch", stats[stats::ACCESSES_WITHOUT_SCRATCH]),
+        ]));
+        let observed = Observed { from: self.from(), by, lost, proof: Proof::from_hooks(proofs) };
+        if by == Attachment::Syscall || !unseen.is_empty() {
+            Coverage::Inferred(observed)
+        } else {
+            Coverage::Exact(observed)
+        }
     }
 
     fn notes(&self, misses: &Misses, stats: &Stats) -> Vec<String> {

@@ -4,6 +4,7 @@
 //! itself: it records first, names come later. What happens is told as [`Message`]s, the one seam that every
 //! client sits on.
 
+mod accesses;
 mod instance;
 mod message;
 mod seen;
@@ -24,13 +25,16 @@ use khard_common::{
 use khard_profile::recording::{Ended, Host, Recording, Run};
 use tokio::io::{Interest, unix::AsyncFd};
 
-use self::seen::{Seen, Sightings};
+use self::{
+    accesses::Sample,
+    seen::{Seen, Sightings},
+};
 pub use self::{
     instance::{Identity, Instance, InstanceId, Start},
     message::Message,
 };
 use crate::{
-    bpf::{AttachPlan, Bpf, LoadError, Misses, PROGRAMS, Role, SlotNumber, rise},
+    bpf::{AttachChoice, AttachPlan, Bpf, LoadError, Misses, PROGRAMS, Role, SlotNumber, rise},
     cgroup::{CgroupError, CgroupTree},
     confinement, host,
 };
@@ -81,6 +85,7 @@ struct Tenant {
 pub struct Session {
     bpf: Bpf,
     ring: AsyncFd<RingBuf<MapData>>,
+    access_ring: AsyncFd<RingBuf<MapData>>,
     logger: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
     tree: CgroupTree,
     host: Host,
@@ -95,12 +100,10 @@ pub struct Session {
 }
 
 impl Session {
-    /// Loads and attaches the plan's programs. Must be called within a tokio runtime.
-    pub fn start(plan: &AttachPlan, tree: CgroupTree) -> Result<Self, SessionError> {
+    /// Loads and attaches the plan's programs, and those that see accesses. Must be called within a tokio runtime.
+    pub fn start(plan: &AttachPlan, attach: AttachChoice, tree: CgroupTree) -> Result<Self, SessionError> {
         let mut bpf = Bpf::load(plan)?;
-        // SAFETY: the ring owns its descriptor and keeps it open as long as it lives.
-        let ring = unsafe { AsyncFd::register_with_interest(bpf.take_ring()?, Interest::READABLE) }
-            .map_err(|error| SessionError::Ring(error.into_parts().1))?;
+        let (ring, access_ring) = (readable(bpf.take_ring()?)?, readable(bpf.take_access_ring()?)?);
         let logger = if tracing::enabled!(tracing::Level::DEBUG) {
             aya_log::EbpfLogger::init(bpf.ebpf_mut())
                 .inspect_err(|error| tracing::warn!("no log from the kernel programs: {error}"))
@@ -109,11 +112,13 @@ impl Session {
             None
         };
         bpf.attach(plan)?;
+        bpf.attach_accesses(attach, plan.kernel)?;
         Ok(Self {
             // Every copy is attached by now: the bound that a rise of the counters gives begins here.
             misses_before: bpf.misses()?,
             bpf,
             ring,
+            access_ring,
             logger,
             tree,
             host: host::describe(),
@@ -244,7 +249,10 @@ impl Session {
 
     /// Waits until the kernel programs have sent something. Cancel safe.
     pub async fn readable(&mut self) -> io::Result<()> {
-        self.ring.readable_mut().await?.clear_ready();
+        tokio::select! {
+            ready = self.ring.readable_mut() => ready?.clear_ready(),
+            ready = self.access_ring.readable_mut() => ready?.clear_ready(),
+        }
         Ok(())
     }
 
@@ -277,6 +285,30 @@ impl Session {
             }
         }
         self.find_unsent_births();
+        self.drain_accesses();
+    }
+
+    fn drain_accesses(&mut self) {
+        while let Some(bytes) = self.access_ring.get_mut().next() {
+            let Some(sample) = Sample::decode(&bytes) else {
+                tracing::error!(
+                    "the kernel programs sent an access of {} bytes that khard does not know",
+                    bytes.len()
+                );
+                continue;
+            };
+            let Some(slot) = SlotNumber::new(sample.record.slot) else { continue };
+            // A record of who had the slot before is nobody's.
+            if self.bpf.slots().subject_id(slot) != sample.record.subject_id {
+                continue;
+            }
+            self.bpf.slots().land(slot, bytes.len() as u64);
+            if let Some(tenant) = self.tenants.get_mut(&slot)
+                && let Some(access) = sample.into_access()
+            {
+                tenant.sightings.accesses.add(access);
+            }
+        }
     }
 
     /// A birth whose record found no room has its slot all the same.
@@ -311,7 +343,7 @@ impl Session {
     /// Brings every living instance's set of calls up to date with the kernel's tables.
     pub fn refresh(&mut self) {
         for instance in self.instances.values_mut().filter(|instance| instance.ended.is_none()) {
-            instance.read(&self.bpf, &self.tenants);
+            instance.read(&self.bpf, &mut self.tenants);
         }
     }
 
@@ -342,7 +374,7 @@ impl Session {
         for slot in &instance.slots {
             self.bpf.release(*slot)?;
         }
-        instance.read(&self.bpf, &self.tenants);
+        instance.read(&self.bpf, &mut self.tenants);
         instance.freeze(why, host::boot_time_ns(), misses, stats);
         for slot in std::mem::take(&mut instance.slots) {
             self.tenants.remove(&slot);
@@ -377,7 +409,7 @@ impl Session {
         let mut recording = Recording::new(first.identity.subject.clone());
         for instance in chosen {
             let run: Run = instance
-                .run(&self.boot_id, &self.host, if_alive, &misses, &stats)
+                .run(&self.boot_id, &self.host, if_alive, self.bpf.watching(), &misses, &stats)
                 .map_err(|error| SessionError::Assemble(Box::new(error)))?;
             let id = run.id;
             recording.add_run(run);
@@ -423,6 +455,12 @@ impl Session {
         self.instances.insert(id, instance);
         id
     }
+}
+
+fn readable(ring: RingBuf<MapData>) -> Result<AsyncFd<RingBuf<MapData>>, SessionError> {
+    // SAFETY: the ring owns its descriptor and keeps it open as long as it lives.
+    unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
+        .map_err(|error| SessionError::Ring(error.into_parts().1))
 }
 
 fn ingest_birth(tenants: &mut BTreeMap<SlotNumber, Tenant>, tree: &CgroupTree, record: &BirthRecord) {

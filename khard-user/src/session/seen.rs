@@ -13,7 +13,8 @@ use khard_profile::{
     recording::{Abi, Phase, PhaseSet, Recording, RunId, SyscallKey, UnknownRun, Witness},
 };
 
-use crate::bpf::SlotView;
+use super::accesses::Accesses;
+use crate::bpf::{AccessCounts, SlotView};
 
 /// First sightings as they came from the ring.
 #[derive(Default)]
@@ -22,6 +23,8 @@ pub(super) struct Sightings {
     witnesses: BTreeMap<(usize, u8), SyscallRecord>,
     /// ABI and number of calls that the table has no place for.
     unknown: BTreeSet<(u32, u32)>,
+    /// Accesses that are not the instance's yet.
+    pub(super) accesses: Accesses,
 }
 
 impl Sightings {
@@ -69,6 +72,10 @@ pub(super) struct Seen {
     pub(super) records_failed: u64,
     /// Processes that joined.
     pub(super) joins: u64,
+    /// All accesses.
+    pub(super) accesses: Accesses,
+    /// What became of them.
+    pub(super) access_counts: AccessCounts,
     /// Processes that may have been on their way in, and did not arrive.
     untold: u64,
     /// Who came first of all: the runtime's process, or the command itself.
@@ -88,6 +95,8 @@ impl Default for Seen {
             unknown_calls: 0,
             records_failed: 0,
             joins: 0,
+            accesses: Accesses::default(),
+            access_counts: AccessCounts::default(),
             untold: 0,
             first_tgid: None,
             has_started: false,
@@ -98,9 +107,12 @@ impl Default for Seen {
 
 impl Seen {
     /// Unites what slots hold now. `views`: all slots of the instance with their sightings.
-    pub(super) fn update<'a>(&mut self, views: impl Iterator<Item = (SlotView, &'a Sightings)>) {
+    pub(super) fn update<'a>(&mut self, views: impl Iterator<Item = (SlotView, &'a mut Sightings)>) {
         (self.unknown_calls, self.records_failed, self.joins, self.untold) = (0, 0, 0, 0);
+        self.access_counts = AccessCounts::default();
         for (view, sightings) in views {
+            self.access_counts += view.accesses;
+            self.accesses.take(&mut sightings.accesses);
             for (mine, theirs) in self.table.iter_mut().zip(view.table.iter()) {
                 *mine |= theirs;
             }
@@ -192,6 +204,11 @@ impl Seen {
         self.has(phase::RUNTIME_FILTERED | phase::JOINING_FILTERED)
     }
 
+    /// How many accesses were seen.
+    pub(super) fn n_accesses(&self) -> usize {
+        self.accesses.len()
+    }
+
     /// Numbers beyond the table, with their ABI.
     pub(super) fn unknown(&self) -> impl Iterator<Item = (Abi, u32)> {
         self.unknown.iter().map(|(abi, nr)| (abi_of_table(*abi), *nr))
@@ -227,6 +244,11 @@ impl Seen {
                     seen_in,
                     witness.map(|record| witness_of(record, run)),
                 )?;
+            }
+        }
+        for (key, bit, witness) in self.accesses.iter(run) {
+            for phase in PhaseSet::from_byte(place(bit)).unwrap_or_default().iter() {
+                recording.observe_access(run, key.clone(), phase, Some(witness.clone()))?;
             }
         }
         Ok(())
@@ -271,12 +293,13 @@ mod tests {
             joins: 0,
             untold: 0,
             subject_id: 1,
+            accesses: AccessCounts::default(),
         }
     }
 
     fn seen(view: SlotView) -> Seen {
         let mut seen = Seen::default();
-        seen.update([(view, &Sightings::default())].into_iter());
+        seen.update([(view, &mut Sightings::default())].into_iter());
         seen
     }
 

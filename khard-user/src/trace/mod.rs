@@ -29,7 +29,7 @@ use self::{
     waiting::WaitingCgroups,
 };
 use crate::{
-    bpf::{AttachPlan, KernelVersion},
+    bpf::{AttachChoice, AttachPlan, KernelVersion},
     cgroup::{CgroupError, CgroupTree, OwnCgroup},
     command::{CommandError, Started, User},
     output::files::WriteError,
@@ -60,6 +60,8 @@ pub struct Options {
     pub name: Option<String>,
     /// End after this time.
     pub duration: Option<Duration>,
+    /// By what means accesses are seen.
+    pub attach: AttachChoice,
     /// How profiles are made.
     pub choices: ProfileChoices,
     /// Show the live line, if there is a terminal for it.
@@ -180,7 +182,7 @@ impl Trace {
         let containers = Containers::connect(&options.containers, endpoint, options.wait).await?;
         let release = rustix::system::uname().release().to_string_lossy().into_owned();
         let kernel = KernelVersion::parse(&release).ok_or(TraceError::KernelVersion(release))?;
-        let session = Session::start(&AttachPlan::for_kernel(kernel), tree)?;
+        let session = Session::start(&AttachPlan::for_kernel(kernel), options.attach, tree)?;
 
         let mut trace = Self {
             session,

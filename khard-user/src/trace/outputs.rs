@@ -1,7 +1,7 @@
 //! Where each subject's recording goes, checkpoints, and the final files.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
     path::{Path, PathBuf},
 };
@@ -27,8 +27,8 @@ pub(crate) const CHECKPOINT_FILE: &str = "recording.checkpoint.json";
 pub struct Report {
     /// Its folder.
     pub dir: PathBuf,
-    /// Whether something may be lost.
-    pub is_lossy: bool,
+    /// The classes of coverage in which something may be lost.
+    pub lossy: BTreeSet<&'static str>,
     /// What was made of it.
     pub written: Written,
 }
@@ -155,7 +155,7 @@ impl Outputs {
         dir.write(RECORDING_FILE, &to_json(recording)?)?;
         dir.remove(CHECKPOINT_FILE);
         let written = profiles::write(recording, &self.choices, &dir)?;
-        Ok(Report { dir: dir.path().to_owned(), is_lossy: recording.is_lossy(), written })
+        Ok(Report { dir: dir.path().to_owned(), lossy: recording.lossy_classes(), written })
     }
 }
 

@@ -1,0 +1,243 @@
+//! An access: who asks, what it is called, whether it is known, and the record of it. Knows nothing of hooks.
+//!
+//! The marks of what is known are the kernel's to forget (least recently used): an access without a mark is sent, and user
+//! space keeps what it was sent. So a lost mark costs a record, and a mark is set only once the record was submitted.
+
+mod scratch;
+mod walk;
+
+use aya_ebpf::{
+    bindings::BPF_ANY,
+    helpers::{
+        bpf_get_current_comm,
+        generated::bpf_ktime_get_boot_ns,
+    },
+    macros::map,
+    maps::{LruHashMap, RingBuf},
+};
+use khard_common::{
+    access::{AccessRecord, Op, flag},
+    limits::{ACCESS_RING_BYTES, ACCESS_RING_SHARE, ACCESSES, EXE_BYTES, SEEN_ACCESSES},
+    phase::{JOINER, UNTOLD, WORKLOAD},
+    slot::Slot,
+};
+
+use self::scratch::{END, Scratch};
+use crate::{
+    kernel::{
+        path::{Inode, Place},
+        task::Current,
+    },
+    phase, subject,
+    word::{self, opaque},
+};
+
+/// Accesses that were not known.
+#[map]
+static ACCESSES_RING: RingBuf = RingBuf::with_byte_size(ACCESS_RING_BYTES, 0);
+
+/// What was submitted: (tenant, hash of all that makes two accesses different).
+#[map]
+static SEEN: LruHashMap<Mark, u8> = LruHashMap::with_max_entries(SEEN_ACCESSES, 0);
+
+/// What the hash begins with, random for each run: a workload chooses its own names.
+#[unsafe(no_mangle)]
+static HASH_SEED: aya_ebpf::Global<u64> = aya_ebpf::Global::new(0);
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Mark {
+    subject_id: u64,
+    hash: u64,
+}
+
+/// The subject that the current task belongs to, if what it does now is to be recorded.
+pub(crate) struct Asker {
+    slot: *mut Slot,
+    number: u32,
+    phase: u8,
+}
+
+impl Asker {
+    /// `None` for tasks of no subject, and for runtimes at work: a profile is in force from the exec on that ends their work
+    /// (`aa_change_onexec(3)`), and that exec is asked for by nobody.
+    #[inline(always)]
+    pub(crate) fn get() -> Option<Self> {
+        let number = subject::slot_of_current();
+        let slot = subject::slot(number)?;
+        let phase = opaque(phase::of_current(slot, number).into()) as u8;
+        (phase & (WORKLOAD | JOINER | UNTOLD) != 0).then_some(Self { slot, number, phase })
+    }
+
+    /// Whether a task is of the same subject.
+    #[inline(always)]
+    pub(crate) fn is_beside(&self, task: crate::kernel::task::Task) -> bool {
+        subject::resolve(crate::kernel::cgroup::Node(task.cgroup_node())) == self.number
+    }
+}
+
+/// An access under construction, in a buffer of its own.
+pub(crate) struct Access {
+    scratch: &'static mut Scratch,
+    slot: *mut Slot,
+}
+
+impl Access {
+    /// Begins one. It must be ended by [`Self::send`], which gives the buffer back.
+    #[inline(always)]
+    pub(crate) fn begin(asker: &Asker, op: Op, perms: u16, flags: u32, args: [u64; 2]) -> Option<Self> {
+        let scratch = Scratch::claim()?;
+        scratch.seed = HASH_SEED.load();
+        scratch.walk.hash = scratch.seed;
+        scratch.walk.at = END;
+        let record = &mut scratch.record;
+        record.args = args;
+        record.slot = asker.number;
+        record.flags = flags;
+        record.lens = [0; 4];
+        record.perms = perms;
+        record.op = op as u8;
+        record.phase = asker.phase;
+        // SAFETY: a valid slot.
+        record.subject_id = unsafe { core::ptr::read_volatile(&raw const (*asker.slot).subject_id) };
+        Some(Self { scratch, slot: asker.slot })
+    }
+
+    /// Adds the path of a place as the part with this number.
+    #[inline(always)]
+    pub(crate) fn add_path(&mut self, part: usize, place: Place, is_directory: bool) {
+        let before = self.scratch.walk.at;
+        walk_path(self.scratch, place, is_directory);
+        self.scratch.record.lens[part] = (before - self.scratch.walk.at) as u16;
+    }
+
+    /// Notes who owns a file: a name without an inode will be the task's own.
+    #[inline(always)]
+    pub(crate) fn note_owner(&mut self, inode: Inode) {
+        if inode.0 == 0 || inode.uid() == Current::task().fsuid() {
+            self.scratch.record.flags |= flag::OWNER;
+        }
+    }
+
+    /// Adds `/` as a part: AppArmor's name for what has none.
+    #[inline(always)]
+    pub(crate) fn add_root(&mut self, part: usize) {
+        walk::put(self.scratch, b'/');
+        self.scratch.record.flags |= flag::DISCONNECTED;
+        self.scratch.record.lens[part] = 1;
+    }
+
+    /// Adds a string of the kernel's as a part; nothing for a null pointer.
+    #[inline(always)]
+    pub(crate) fn add_kernel_string(&mut self, part: usize, string: u64) {
+        self.add_string(part, string, true);
+    }
+
+    /// Adds a string of the task's own as a part.
+    #[inline(always)]
+    pub(crate) fn add_user_string(&mut self, part: usize, string: u64) {
+        self.add_string(part, string, false);
+    }
+
+    #[inline(always)]
+    fn add_string(&mut self, part: usize, string: u64, of_kernel: bool) {
+        let before = self.scratch.walk.at;
+        if string != 0 {
+            put_string(self.scratch, string, of_kernel);
+        }
+        self.scratch.record.lens[part] = (before - self.scratch.walk.at) as u16;
+    }
+
+    /// Sends the access unless it is known.
+    #[inline(always)]
+    pub(crate) fn send(self) {
+        finish(self.scratch, self.slot);
+    }
+}
+
+/// VERIFIER: apart, so that it is looked at once for each way to call it, and programs stay small.
+#[inline(never)]
+fn walk_path(scratch: &mut Scratch, place: Place, is_directory: bool) {
+    walk::walk(scratch, place, is_directory);
+}
+
+#[inline(never)]
+fn put_string(scratch: &mut Scratch, string: u64, of_kernel: bool) {
+    walk::put_string(scratch, string, of_kernel);
+}
+
+#[inline(never)]
+fn finish(scratch: &mut Scratch, slot: *mut Slot) {
+    mix_rest(scratch);
+    let mark = Mark { subject_id: scratch.record.subject_id, hash: scratch.walk.hash };
+    // SAFETY: values are never looked at.
+    if unsafe { SEEN.get(mark) }.is_some() {
+        // SAFETY: a valid slot.
+        unsafe { word::add(&raw mut (*slot).accesses_known, 1) };
+    } else {
+        if scratch.record.flags & (flag::FAULT | flag::TOO_LONG) != 0 {
+            // SAFETY: a valid slot.
+            unsafe { word::add(&raw mut (*slot).accesses_unread, 1) };
+        }
+        if submit(scratch, slot) {
+            let _ = SEEN.insert(mark, 1, u64::from(BPF_ANY));
+        }
+    }
+    scratch.release();
+}
+
+/// Everything but the path that makes two accesses different.
+#[inline(always)]
+fn mix_rest(scratch: &mut Scratch) {
+    let record = &scratch.record;
+    let (args, flags) = (record.args, record.flags);
+    let kind = u64::from(record.op) | u64::from(record.phase) << 8 | u64::from(record.perms) << 16;
+    walk::mix(scratch, kind | u64::from(flags) << 32);
+    walk::mix(scratch, args[0]);
+    walk::mix(scratch, args[1]);
+}
+
+/// True if the record is on its way.
+#[inline(always)]
+fn submit(scratch: &mut Scratch, slot: *mut Slot) -> bool {
+    let at = scratch.walk.at & (2 * END - 1);
+    let len = (END - at) + size_of::<AccessRecord>() as u32;
+    // SAFETY: a valid slot.
+    unsafe {
+        let sequence = word::fetch_add(&raw mut (*slot).accesses_tried, 1) + 1;
+        if sequence - core::ptr::read_volatile(&raw const (*slot).accesses_failed) > ACCESSES {
+            word::add(&raw mut (*slot).accesses_over_limit, 1);
+            word::add(&raw mut (*slot).accesses_failed, 1);
+            return false;
+        }
+        scratch.record.sequence = sequence;
+        scratch.record.time_ns = bpf_ktime_get_boot_ns();
+        describe_task(&mut scratch.record);
+        let in_flight = word::fetch_add(&raw mut (*slot).accesses_in_flight, u64::from(len));
+        let is_sent = in_flight < ACCESS_RING_SHARE && {
+            // VERIFIER: both bounds by masks, each for itself.
+            let bytes = (&raw const scratch.buffer).cast::<u8>().add(word::index::<{ END as u64 - 1 }>(at.into()));
+            let len = word::index::<{ 2 * END as u64 - 1 }>(len.into());
+            ACCESSES_RING.output::<[u8]>(core::slice::from_raw_parts(bytes, len), 0).is_ok()
+        };
+        if !is_sent {
+            word::add(&raw mut (*slot).accesses_in_flight, u64::from(len).wrapping_neg());
+            word::add(&raw mut (*slot).accesses_failed, 1);
+        }
+        is_sent
+    }
+}
+
+#[inline(always)]
+fn describe_task(record: &mut AccessRecord) {
+    let task = Current::task();
+    record.tgid = task.tgid();
+    record.tid = task.pid();
+    record.comm = bpf_get_current_comm().unwrap_or([0; 16]);
+    let exe = (&raw mut record.exe).cast::<u64>();
+    for nth in 0..EXE_BYTES / 8 {
+        // SAFETY: within the field, which is aligned to 8 in the record and in the buffer.
+        unsafe { exe.add(nth).write(0) };
+    }
+    record.exe_len = task.executable_name(&mut record.exe);
+}

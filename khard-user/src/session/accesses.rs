@@ -1,0 +1,273 @@
+//! Accesses as they come from the ring: decoding, joining of paths, and what was seen of one instance. Knows no map and no
+//! rule.
+
+use std::collections::BTreeMap;
+
+use khard_common::{
+    access::{AccessRecord, Op, PARTS, decode, flag},
+    limits::EXE_BYTES,
+    record::until_nul,
+};
+use khard_profile::{
+    Bytes,
+    recording::{
+        Access, AccessKey, AppArmorInForce, Certainty, FileAccess, FileFacts, FileOp, FilePerms, IoUringOp,
+        Outcome, Peer, PtraceMode, RunId, Witness,
+    },
+};
+
+use crate::confinement;
+
+/// One access as it was sent.
+pub(super) struct Arrived {
+    /// What it is.
+    pub(super) key: AccessKey,
+    /// The phase's bit.
+    pub(super) phase: u8,
+    /// Who.
+    pub(super) by: By,
+}
+
+/// Who asked.
+#[derive(Clone, Debug)]
+pub(super) struct By {
+    /// `CLOCK_BOOTTIME`.
+    time_ns: u64,
+    tgid: u32,
+    tid: u32,
+    comm: Bytes,
+    exe: Bytes,
+}
+
+/// What a sample says of whom it is about, before anything else is looked at.
+pub(super) struct Sample<'a> {
+    /// The record.
+    pub(super) record: AccessRecord,
+    parts: [&'a [u8]; PARTS],
+}
+
+impl<'a> Sample<'a> {
+    /// `None`: khard does not know its form.
+    pub(super) fn decode(bytes: &'a [u8]) -> Option<Self> {
+        decode(bytes).map(|(record, parts)| Self { record, parts })
+    }
+
+    /// The access; `None` where the kernel could not read the path: such records are counted there.
+    pub(super) fn into_access(self) -> Option<Arrived> {
+        let record = &self.record;
+        if self.has(flag::FAULT | flag::TOO_LONG) {
+            return None;
+        }
+        let what = self.what()?;
+        let outcome = if self.has(flag::REFUSED) { Outcome::Refused } else { Outcome::Granted };
+        let certainty = if self.has(flag::INFERRED) { Certainty::Inferred } else { Certainty::Exact };
+        let exe = &record.exe[..(record.exe_len as usize).min(EXE_BYTES)];
+        Some(Arrived {
+            key: AccessKey { what, outcome, certainty },
+            phase: record.phase,
+            by: By {
+                time_ns: record.time_ns,
+                tgid: record.tgid,
+                tid: record.tid,
+                comm: until_nul(&record.comm).into(),
+                exe: until_nul(exe).into(),
+            },
+        })
+    }
+
+    fn has(&self, flags: u32) -> bool {
+        self.record.flags & flags != 0
+    }
+
+    fn what(&self) -> Option<Access> {
+        let args = self.record.args;
+        let file = |op| self.file(op);
+        Some(match Op::from_number(self.record.op)? {
+            Op::Open => file(FileOp::Open)?,
+            Op::Create => file(FileOp::Create)?,
+            Op::Mkdir => file(FileOp::Mkdir)?,
+            Op::Rmdir => file(FileOp::Rmdir)?,
+            Op::Unlink => file(FileOp::Unlink)?,
+            Op::Symlink => file(FileOp::Symlink)?,
+            Op::RenameFrom => file(FileOp::RenameFrom)?,
+            Op::RenameTo => file(FileOp::RenameTo)?,
+            Op::Truncate => file(FileOp::Truncate)?,
+            Op::Chmod => file(FileOp::Chmod)?,
+            Op::Chown => file(FileOp::Chown)?,
+            Op::Lock => file(FileOp::Lock)?,
+            Op::Mmap => file(FileOp::Mmap)?,
+            Op::Mprotect => file(FileOp::Mprotect)?,
+            Op::Exec => file(FileOp::Exec)?,
+            Op::Receive => file(FileOp::Receive)?,
+            Op::Connect => file(FileOp::Connect)?,
+            Op::Send => file(FileOp::Send)?,
+            Op::Link => Access::Link { link: self.path(0), target: self.second_path(1) },
+            Op::Capability => Access::Capability {
+                capability: u8::try_from(args[0]).ok()?,
+                optional: args[1] & CAP_OPT_NOAUDIT != 0,
+            },
+            Op::Network => {
+                Access::Network { family: u16::try_from(args[0]).ok()?, kind: u16::try_from(args[1]).ok()? }
+            }
+            Op::Signal => Access::Signal { signal: u8::try_from(args[0]).ok()?, peer: self.peer() },
+            Op::Ptrace => {
+                let mode = if args[0] == 0 { PtraceMode::Read } else { PtraceMode::Trace };
+                Access::Ptrace { mode, peer: self.peer() }
+            }
+            Op::Mount => Access::Mount {
+                target: as_directory(self.path(0)),
+                source: self.parts[if self.has(flag::RELATIVE) { 2 } else { 1 }].into(),
+                fstype: self.parts[if self.has(flag::RELATIVE) { 3 } else { 2 }].into(),
+                flags: args[0],
+            },
+            Op::Umount => Access::Umount { target: as_directory(self.path(0)), flags: args[0] },
+            Op::PivotRoot => Access::PivotRoot {
+                new_root: as_directory(self.path(0)),
+                put_old: as_directory(self.second_path(1)),
+            },
+            Op::UserNamespace => Access::UserNamespace,
+            Op::IoUringSqPoll => Access::IoUring { op: IoUringOp::SqPoll },
+            Op::IoUringOverrideCreds => Access::IoUring { op: IoUringOp::OverrideCreds },
+        })
+    }
+
+    fn file(&self, op: FileOp) -> Option<Access> {
+        let path = self.path(0);
+        let path = if self.has(flag::DIRECTORY) { as_directory(path) } else { path };
+        let facts = FileFacts {
+            owner: self.has(flag::OWNER),
+            exclusive: self.has(flag::EXCLUSIVE),
+            deleted: self.has(flag::DELETED),
+            disconnected: self.has(flag::DISCONNECTED),
+        };
+        let perms = FilePerms::from_bits(self.record.perms)?;
+        Some(Access::File(FileAccess { path, op, perms, facts }))
+    }
+
+    /// The first path: a whole one, or a string and the directory that it is relative to.
+    fn path(&self, part: usize) -> Bytes {
+        if self.has(flag::RELATIVE) {
+            join(self.parts[part], self.parts[part + 1])
+        } else {
+            self.parts[part].into()
+        }
+    }
+
+    /// The second path: beside the first, or where that needs two parts, in the third and fourth.
+    fn second_path(&self, part: usize) -> Bytes {
+        if self.has(flag::RELATIVE_TOO) {
+            join(self.parts[2], self.parts[3])
+        } else {
+            self.parts[part].into()
+        }
+    }
+
+    fn peer(&self) -> Peer {
+        if self.has(flag::PEER_INSIDE) {
+            return Peer::Inside;
+        }
+        let label = match u32::try_from(self.record.args[1]).ok().filter(|tgid| *tgid != 0) {
+            Some(tgid) => confinement::apparmor_of(Some(tgid)),
+            None => AppArmorInForce::Unknown,
+        };
+        let label = match label {
+            AppArmorInForce::Named { name, .. } => Some(name),
+            AppArmorInForce::Unconfined | AppArmorInForce::Off => Some(Bytes::from("unconfined")),
+            AppArmorInForce::Unknown => None,
+        };
+        Peer::Outside { label }
+    }
+}
+
+/// include/linux/security.h.
+const CAP_OPT_NOAUDIT: u64 = 2;
+
+/// A string as a program wrote it, below the directory that it is relative to. What `..` and `.` say is done; symbolic links
+/// are not followed.
+fn join(directory: &[u8], string: &[u8]) -> Bytes {
+    let mut components: Vec<&[u8]> = Vec::new();
+    for component in directory.split(|byte| *byte == b'/').chain(string.split(|byte| *byte == b'/')) {
+        match component {
+            b"" | b"." => {}
+            b".." => drop(components.pop()),
+            name => components.push(name),
+        }
+    }
+    let mut path = Vec::with_capacity(directory.len() + string.len() + 1);
+    for component in components {
+        path.push(b'/');
+        path.extend_from_slice(component);
+    }
+    if path.is_empty() {
+        path.push(b'/');
+    }
+    path.into()
+}
+
+fn as_directory(path: Bytes) -> Bytes {
+    if path.as_slice().ends_with(b"/") {
+        return path;
+    }
+    [path.as_slice(), b"/"].concat().into()
+}
+
+/// All accesses of a tenant or an instance, each with who asked first, by phase bit.
+#[derive(Default)]
+pub(super) struct Accesses(BTreeMap<(AccessKey, u8), By>);
+
+impl Accesses {
+    /// Takes one in; true if nothing like it was there.
+    pub(super) fn add(&mut self, arrived: Arrived) -> bool {
+        let Arrived { key, phase, by } = arrived;
+        let mut is_new = false;
+        let kept = self.0.entry((key, phase)).or_insert_with(|| {
+            is_new = true;
+            by.clone()
+        });
+        if by.time_ns < kept.time_ns {
+            *kept = by;
+        }
+        is_new
+    }
+
+    /// Takes in all of another, which is empty afterwards.
+    pub(super) fn take(&mut self, other: &mut Self) {
+        for ((key, phase), by) in std::mem::take(&mut other.0) {
+            self.add(Arrived { key, phase, by });
+        }
+    }
+
+    /// How many.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Each with its phase bit and its witness in a run.
+    pub(super) fn iter(&self, run: RunId) -> impl Iterator<Item = (&AccessKey, u8, Witness)> {
+        self.0.iter().map(move |((key, phase), by)| {
+            let witness = Witness {
+                time_ns: by.time_ns.saturating_sub(run.start_ns),
+                run,
+                tgid: by.tgid,
+                tid: by.tid,
+                comm: by.comm.clone(),
+                exe: by.exe.clone(),
+            };
+            (key, *phase, witness)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_are_joined_as_the_kernel_reads_them() {
+        let joined = |directory: &str, string: &str| join(directory.as_bytes(), string.as_bytes());
+        assert_eq!(joined("/w/", "a/./b//../c"), "/w/a/c".into());
+        assert_eq!(joined("/jail/", "/etc/x"), "/jail/etc/x".into());
+        assert_eq!(joined("/", "../.."), "/".into());
+        assert_eq!(joined("/w", ""), "/w".into());
+    }
+}
