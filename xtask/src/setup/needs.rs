@@ -53,6 +53,8 @@ const NEEDS: &[Need] = &[
     need(&[Test], Command("redis-server"), "redis-server", "a workload"),
     need(&[Test], Command("redis-benchmark"), "redis-tools", "a workload"),
     need(&[Test], Command("python3"), "python3-minimal", "a workload"),
+    need(&[Test], Command("git"), "git", "a workload"),
+    need(&[Test], Command("apparmor_parser"), "apparmor", "compiles the profiles that tests write"),
 ];
 
 const fn need(purposes: &'static [Purpose], probe: Probe, package: &'static str, why: &'static str) -> Need {

@@ -3,17 +3,18 @@
 //!
 //! Conventions for tests of the package khard-tests (files `tests/tests/*.rs`):
 //! - `local_*` run as root on this machine's kernel and in every guest; `container_*` beside a containerd with images,
-//!   on this machine, and with `--full` in guests; `guest_*` only in guests; `full_*` on this machine and in guests, only with `--full`. Others are unit tests.
+//!   on this machine, and with `--full` in guests; `guest_*` only in guests, `guest_full_*` only with `--full`; `full_*` on
+//!   this machine and in guests, only with `--full`. Others are unit tests.
 //! - A test that must skip prints the line `KHARD-SKIP NAME: REASON` and returns.
 //! - The environment says where they are: `KHARD_BIN` (the program khard, also in PATH), `KHARD_KERNEL` (`host`, `6.1`,
-//!   `6.12`, `newest`), `KHARD_RUNTIMES` (`runc` or `runc,crun`), `KHARD_FULL` (`1` with `--full`),
+//!   `6.12`, `newest`; how it was booted is for the test to find out), `KHARD_RUNTIMES` (`runc` or `runc,crun`), `KHARD_FULL` (`1` with `--full`),
 //!   `CONTAINER_RUNTIME_ENDPOINT` where there is a containerd.
 
 mod harness;
 mod place;
 mod report;
 
-use std::{collections::BTreeSet, thread, time::Instant};
+use std::{collections::BTreeSet, sync::Mutex, thread, time::Instant};
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -55,8 +56,8 @@ enum Place {
     Host,
     /// This machine's kernel, beside a containerd.
     Containers,
-    /// A guest with this kernel.
-    Guest(&'static str),
+    /// A guest with this kernel, booted with these arguments besides the usual ones.
+    Guest(&'static str, &'static str),
     /// A guest with this kernel, to test the guests themselves.
     Harness(&'static str),
 }
@@ -73,15 +74,22 @@ struct Row {
 }
 
 const IN_GUEST: &[&str] = &["local_", "container_", "guest_", "full_"];
-static ROWS: [Row; 8] = [
+/// How Ubuntu's kernels, GKE's nodes and CI runners are booted: BPF programs for LSM hooks load, attach and never run.
+const NO_BPF_LSM: &str = "lsm=lockdown,capability,landlock,yama,apparmor";
+/// Kernels that preempt fexit programs, and then skip others' (`recursion_misses`).
+const FULL_PREEMPT: &str = "preempt=full";
+static ROWS: [Row; 11] = [
     row("unit", Place::Unit, &[], true, false),
     row("root", Place::Host, &["local_"], false, false),
     row("containers", Place::Containers, &["container_"], false, false),
     row("full", Place::Containers, &["full_"], false, true),
     row("vm-harness", Place::Harness("6.12"), &[], true, false),
-    row("vm-6.1", Place::Guest("6.1"), IN_GUEST, true, false),
-    row("vm-6.12", Place::Guest("6.12"), IN_GUEST, true, false),
-    row("vm-newest", Place::Guest("newest"), IN_GUEST, false, true),
+    row("vm-6.1", Place::Guest("6.1", ""), IN_GUEST, true, false),
+    row("vm-6.12", Place::Guest("6.12", ""), IN_GUEST, true, false),
+    row("vm-newest", Place::Guest("newest", ""), IN_GUEST, false, true),
+    row("vm-6.12-nobpf", Place::Guest("6.12", NO_BPF_LSM), &["guest_"], true, false),
+    row("vm-6.1-nobpf", Place::Guest("6.1", NO_BPF_LSM), IN_GUEST, true, true),
+    row("vm-6.12-full-preempt", Place::Guest("6.12", FULL_PREEMPT), IN_GUEST, true, true),
 ];
 
 const fn row(
@@ -113,7 +121,8 @@ impl Run<'_> {
             };
             // In guests, emulated as they are, tests with containers take long.
             let is_slow = name.starts_with("full_")
-                || (matches!(row.place, Place::Guest(_))
+                || name.starts_with("guest_full_")
+                || (matches!(row.place, Place::Guest(..))
                     && (name.starts_with("container_") || name == "local_storm"));
             kind && (self.args.full || !is_slow)
                 && (self.args.program.is_empty() || self.args.program.iter().any(|wanted| wanted == name))
@@ -135,21 +144,25 @@ pub(crate) fn verb(paths: &Paths, args: &TestArgs) -> Result<u8> {
     match prepare(paths, &rows) {
         Ok((built, programs)) => {
             let run = Run { paths, args, built, programs };
-            // Rows on this machine one by one, since they look at its kernel; guests, which are emulated by one thread
-            // each, side by side.
+            // Rows on this machine one by one, since they look at its kernel; guests side by side, as many as there are
+            // CPUs, since each is emulated by one thread and has its limits in real time.
             let (guests, others): (Vec<_>, Vec<_>) =
-                rows.into_iter().partition(|row| matches!(row.place, Place::Guest(_) | Place::Harness(_)));
+                rows.into_iter().partition(|row| matches!(row.place, Place::Guest(..) | Place::Harness(_)));
             for row in others {
                 finished.push(finish(&run, row));
                 interrupt::check()?;
             }
+            let n_threads = thread::available_parallelism().map_or(1, usize::from).max(2);
+            let waiting = Mutex::new(guests.into_iter());
+            let next = || waiting.lock().ok()?.next();
             thread::scope(|scope| {
-                let threads: Vec<_> =
-                    guests.into_iter().map(|row| scope.spawn(|| finish(&run, row))).collect();
+                let work = || std::iter::from_fn(next).map(|row| finish(&run, row)).collect::<Vec<_>>();
+                let threads: Vec<_> = (0..n_threads).map(|_| scope.spawn(work)).collect();
                 for thread in threads {
-                    finished.extend(thread.join());
+                    finished.extend(thread.join().into_iter().flatten());
                 }
             });
+            finished.sort_by_key(|done| ROWS.iter().position(|row| row.name == done.row));
             interrupt::check()?;
         }
         Err(error) => {
@@ -181,7 +194,7 @@ fn prepare(paths: &Paths, rows: &[&Row]) -> Result<(Built, Vec<TestProgram>)> {
             Place::Unit => None,
             Place::Host => Some(Purpose::Test),
             Place::Containers => Some(Purpose::Containers),
-            Place::Guest(_) | Place::Harness(_) => Some(Purpose::Vm),
+            Place::Guest(..) | Place::Harness(_) => Some(Purpose::Vm),
         });
     }
     setup::ensure(paths, &purposes)?;

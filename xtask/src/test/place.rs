@@ -45,7 +45,7 @@ pub(super) fn run(run: &Run, row: &Row, counts: &mut Counts) -> Result<()> {
         Place::Containers => host(run, row, &mut log, counts, Some(&Containerd::start(run.paths)?)),
         Place::Harness(_) if !run.args.program.is_empty() => Ok(()),
         Place::Harness(kernel) => harness::run(run, row.name, kernel, counts),
-        Place::Guest(kernel) => guest(run, row, &mut log, counts, kernel),
+        Place::Guest(kernel, append) => guest(run, row, &mut log, counts, kernel, append),
     }
 }
 
@@ -92,7 +92,7 @@ fn host(
     Ok(())
 }
 
-fn guest(run: &Run, row: &Row, log: &mut Log, counts: &mut Counts, kernel: &str) -> Result<()> {
+fn guest(run: &Run, row: &Row, log: &mut Log, counts: &mut Counts, kernel: &str, append: &str) -> Result<()> {
     if run.programs(row).next().is_none() {
         return Ok(());
     }
@@ -105,7 +105,7 @@ fn guest(run: &Run, row: &Row, log: &mut Log, counts: &mut Counts, kernel: &str)
         // One guest for all programs, and a new one after a program that ended it.
         let mut guest = match session.take() {
             Some(guest) => guest,
-            None => parts.boot(run.paths, &share, &Options::default(), false)?,
+            None => parts.boot(run.paths, &share, &Options { append, ..Options::default() }, false)?,
         };
         let script = guest_script(run, program, kernel)?;
         let mut output = Vec::new();
@@ -144,7 +144,8 @@ fn guest_script(run: &Run, program: &TestProgram, kernel: &str) -> Result<String
         .into_iter()
         .map(|(key, value)| format!("export {key}='{value}'"))
         .collect();
-    if !program.name.starts_with("local_") {
+    // What is only for guests needs AppArmor, not containers.
+    if ["container_", "full_"].iter().any(|prefix| program.name.starts_with(prefix)) {
         lines.push("khard-containerd || exit 1".to_owned());
         lines.push("export CONTAINER_RUNTIME_ENDPOINT=unix:///run/containerd/containerd.sock".to_owned());
     }

@@ -112,7 +112,7 @@ impl Finished {
 pub(crate) fn line(finished: &Finished) -> String {
     let Finished { row, counts, took, .. } = finished;
     format!(
-        "{row:<12} {:>6} passed {:>4} failed {:>4} skipped {:>5} s",
+        "{row:<20} {:>6} passed {:>4} failed {:>4} skipped {:>5} s",
         counts.n_passed,
         counts.failed.len(),
         counts.skipped.len(),

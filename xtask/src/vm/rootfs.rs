@@ -39,6 +39,10 @@ const PACKAGES: &[&str] = &[
     "redis-tools",
     "busybox-static",
     "python3",
+    "git",
+    "gcc",
+    "libc6-dev",
+    "postgresql",
     // a system to work in
     "iproute2",
     "kmod",
@@ -51,6 +55,8 @@ const PACKAGES: &[&str] = &[
     "file",
     "util-linux",
 ];
+/// Else the package of `PostgreSQL` makes a cluster, which no test uses.
+const NO_CLUSTER: &str = "mkdir -p \"$1/etc/postgresql-common\" && echo 'create_main_cluster = false' > \"$1/etc/postgresql-common/createcluster.conf\"";
 const SIZE_MIB: u32 = 3072;
 const START_CONTAINERD: &str = include_str!("../../guest/khard-containerd");
 
@@ -66,7 +72,7 @@ pub(crate) fn image(paths: &Paths) -> Result<PathBuf> {
     });
     let network = config::network(Path::new("/var/lib/cni/networks"));
     let mut recipe = DefaultHasher::new();
-    (PACKAGES, debian::suite(), &config, &network, START_CONTAINERD, &images).hash(&mut recipe);
+    (PACKAGES, NO_CLUSTER, debian::suite(), &config, &network, START_CONTAINERD, &images).hash(&mut recipe);
     let image = dir.join(format!("root-{:016x}.ext4", recipe.finish()));
     if image.exists() {
         return Ok(image);
@@ -83,7 +89,7 @@ pub(crate) fn image(paths: &Paths) -> Result<PathBuf> {
         }
     }
     let tree = dir.join("tree");
-    debian::bootstrap(&tree, "minbase", PACKAGES, &[])?;
+    debian::bootstrap(&tree, "minbase", PACKAGES, &["--essential-hook", NO_CLUSTER])?;
     let put = |path: &str, text: &str, mode: u32| -> Result<()> {
         let path = tree.join(path);
         fs::create_dir_all(path.parent().context("a file without a folder")?)?;
