@@ -1,5 +1,6 @@
 //! The Recording and what follows from it. Pure: knows no kernel, disk, clock or environment.
 
+pub mod apparmor;
 mod bytes;
 pub mod check;
 pub mod escape;

@@ -1,6 +1,7 @@
 //! What khard-profile promises, tested through its public interface alone.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod apparmor;
 mod bpf;
 mod check;
 mod recording;
