@@ -8,6 +8,7 @@
 #![no_std]
 
 pub mod access;
+pub mod calls;
 pub mod fields;
 pub mod limits;
 pub mod phase;

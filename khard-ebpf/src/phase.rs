@@ -16,6 +16,7 @@ use khard_common::{
     phase,
     slot::{
         BORDER_BY_A_CHILD, BORDER_IS_FIRST_EXEC, OTHERS_JOINER, OTHERS_JOINING, OTHERS_RUNTIME, STARTED, Slot,
+        X32_BIT,
     },
     stats,
 };
@@ -104,6 +105,22 @@ pub(crate) fn of_current(slot: *mut Slot, number: u32) -> u8 {
         (_, false) => phase::JOINING,
         (_, true) => phase::JOINING_FILTERED,
     }
+}
+
+/// Whether the current process is a runtime's in the middle of an exec, which may be the one that ends its work. What the
+/// kernel does there is asked for by nobody, and the border is found at the first call after it.
+#[inline(always)]
+pub(crate) fn current_is_leaving() -> bool {
+    let task = Current::task();
+    // SAFETY: as in `of_current`.
+    let Some(known) = PROCESSES.get_ptr(task.tgid()).map(|known| unsafe { &*known }) else { return false };
+    known.stage <= JOINING
+        && known.start_ns == task.process_start_ns()
+        // execve(2) and execveat(2), by either ABI's numbers.
+        && match Current::call() {
+            (true, nr) => matches!(nr, 11 | 358),
+            (false, nr) => matches!(nr & !u64::from(X32_BIT), 59 | 322 | 520 | 545),
+        }
 }
 
 /// The phase of a process that is not in the books. Before the workload has started, nobody can be the workload; then,

@@ -65,6 +65,9 @@ impl Asker {
     pub(crate) fn get() -> Option<Self> {
         let number = subject::slot_of_current();
         let slot = subject::slot(number)?;
+        if phase::current_is_leaving() {
+            return None;
+        }
         let phase = opaque(phase::of_current(slot, number).into()) as u8;
         (phase & (WORKLOAD | JOINER | UNTOLD) != 0).then_some(Self { slot, number, phase })
     }

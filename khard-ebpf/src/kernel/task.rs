@@ -1,6 +1,6 @@
 //! `task_struct` and what hangs from it.
 
-use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kernel_str};
+use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kernel_str, bpf_task_pt_regs};
 use khard_common::limits::EXE_BYTES;
 
 use super::{direct, offset, probe};
@@ -44,6 +44,14 @@ impl Current {
     pub(crate) fn in_compat_call(self) -> bool {
         // SAFETY: the offset is that field's in this kernel.
         unsafe { direct::<u32>(self.0, offset::TASK_STATUS.load()) & TS_COMPAT != 0 }
+    }
+
+    /// The system call that the task is in: whether by the 32-bit entry, and its number.
+    #[inline(always)]
+    pub(crate) fn call() -> (bool, u64) {
+        // SAFETY: the helper takes the current task as it is given (kernel 5.15).
+        let regs = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as u64;
+        (Self::get().in_compat_call(), probe(regs, offset::REGS_NR.load()))
     }
 
     /// As an address, for what has time.

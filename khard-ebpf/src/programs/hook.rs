@@ -2,7 +2,6 @@
 //! function. What each asks for is AppArmor's own choice (security/apparmor/lsm.c, 6.1 to 7.3).
 
 use aya_ebpf::{
-    helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs},
     macros::{fexit, lsm},
     programs::{FExitContext, LsmContext},
 };
@@ -284,10 +283,10 @@ pub(super) fn of_capability(cred: u64, capability: u64, options: u64, verdict: i
 /// Whether the task is in access(2), faccessat(2) or faccessat2(2), by either ABI's numbers.
 #[inline(always)]
 fn is_access_call() -> bool {
-    // SAFETY: a tracing program's current task; since 5.15.
-    let regs = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as u64;
-    let nr: u64 = probe(regs, offset::REGS_NR.load());
-    if Current::get().in_compat_call() { matches!(nr, 33 | 307 | 439) } else { matches!(nr, 21 | 269 | 439) }
+    match Current::call() {
+        (true, nr) => matches!(nr, 33 | 307 | 439),
+        (false, nr) => matches!(nr, 21 | 269 | 439),
+    }
 }
 
 /// `SOCK_TYPE_MASK` (include/linux/net.h).

@@ -1,5 +1,6 @@
 //! One thin entry for each attach point. The table of which is attached where is user space's.
 
+mod call;
 mod cgroup;
 mod hook;
 mod process;

@@ -17,6 +17,7 @@ use khard_profile::recording::Attachment;
 use super::{
     attachment::{self, AttachChoice, Watched, Watching},
     btf::{Btf, BtfError},
+    calls,
     counters::{Misses, Stats, StatsMap, recursion_misses},
     hooks::{HOOKS, Hook},
     object,
@@ -267,11 +268,11 @@ impl Bpf {
         possible.clone()?;
         for program in programs {
             if let Err(error) = self.attach_once(program, btf) {
-                let reason = with_causes(&error);
                 if is_not_permitted(&error) {
-                    *possible = Err(format!("the kernel refuses such programs ({reason})"));
+                    *possible = Err("the kernel refuses such programs (EPERM)".to_owned());
+                    possible.clone()?;
                 }
-                return Err(reason);
+                return Err(with_causes(&error));
             }
         }
         Ok(programs.iter().map(|program| program.name).collect())
@@ -283,8 +284,20 @@ impl Bpf {
             return Ok(());
         }
         load_program(&mut self.ebpf, program, Some(btf))?;
+        if program.at == AttachPoint::Btf("sys_exit") {
+            self.write_call_plans()?;
+        }
         attach_program(&mut self.ebpf, program)?;
         self.attached.push(program);
+        Ok(())
+    }
+
+    fn write_call_plans(&mut self) -> Result<(), LoadError> {
+        let map = self.ebpf.map_mut("CALL_PLANS").ok_or(missing_map("CALL_PLANS"))?;
+        let mut plans: Array<_, u64> = Array::try_from(map).map_err(map_error("CALL_PLANS"))?;
+        for (at, plan) in calls::plans() {
+            plans.set(at, bytemuck::cast::<_, u64>(plan), 0).map_err(map_error("CALL_PLANS"))?;
+        }
         Ok(())
     }
 

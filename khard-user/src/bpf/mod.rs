@@ -5,6 +5,7 @@
 
 mod attachment;
 mod btf;
+mod calls;
 mod counters;
 mod hooks;
 mod load;

@@ -16,6 +16,7 @@ use khard_profile::{
     },
 };
 
+use super::resolve::Root;
 use crate::confinement;
 
 /// One access as it was sent.
@@ -53,14 +54,20 @@ impl<'a> Sample<'a> {
     }
 
     /// The access; `None` where the kernel could not read the path: such records are counted there.
-    pub(super) fn into_access(self) -> Option<Arrived> {
+    /// `root`: where paths begin that are mere strings.
+    pub(super) fn into_access(self, root: &mut Root) -> Option<Arrived> {
         let record = &self.record;
         if self.has(flag::FAULT | flag::TOO_LONG) {
             return None;
         }
-        let what = self.what()?;
+        let is_mount = record.op == Op::Mount as u8;
+        if self.has(flag::RELATIVE) || is_mount {
+            root.learn(record.tgid);
+        }
+        let what = self.what(root)?;
         let outcome = if self.has(flag::REFUSED) { Outcome::Refused } else { Outcome::Granted };
-        let certainty = if self.has(flag::INFERRED) { Certainty::Inferred } else { Certainty::Exact };
+        let inferred = self.has(flag::INFERRED) || is_mount && self.mounts_a_directory();
+        let certainty = if inferred { Certainty::Inferred } else { Certainty::Exact };
         let exe = &record.exe[..(record.exe_len as usize).min(EXE_BYTES)];
         Some(Arrived {
             key: AccessKey { what, outcome, certainty },
@@ -79,9 +86,9 @@ impl<'a> Sample<'a> {
         self.record.flags & flags != 0
     }
 
-    fn what(&self) -> Option<Access> {
+    fn what(&self, root: &Root) -> Option<Access> {
         let args = self.record.args;
-        let file = |op| self.file(op);
+        let file = |op| self.file(op, root);
         Some(match Op::from_number(self.record.op)? {
             Op::Open => file(FileOp::Open)?,
             Op::Create => file(FileOp::Create)?,
@@ -101,7 +108,10 @@ impl<'a> Sample<'a> {
             Op::Receive => file(FileOp::Receive)?,
             Op::Connect => file(FileOp::Connect)?,
             Op::Send => file(FileOp::Send)?,
-            Op::Link => Access::Link { link: self.path(0), target: self.second_path(1) },
+            Op::Link => Access::Link {
+                link: self.resolved(self.path(), root, false),
+                target: self.resolved(self.second_path(), root, false),
+            },
             Op::Capability => Access::Capability {
                 capability: u8::try_from(args[0]).ok()?,
                 optional: args[1] & CAP_OPT_NOAUDIT != 0,
@@ -115,15 +125,15 @@ impl<'a> Sample<'a> {
                 Access::Ptrace { mode, peer: self.peer() }
             }
             Op::Mount => Access::Mount {
-                target: as_directory(self.path(0)),
-                source: self.parts[if self.has(flag::RELATIVE) { 2 } else { 1 }].into(),
+                target: as_directory(self.resolved(self.path(), root, true)),
+                source: self.source(root),
                 fstype: self.parts[if self.has(flag::RELATIVE) { 3 } else { 2 }].into(),
                 flags: args[0],
             },
-            Op::Umount => Access::Umount { target: as_directory(self.path(0)), flags: args[0] },
+            Op::Umount => Access::Umount { target: as_directory(self.path()), flags: args[0] },
             Op::PivotRoot => Access::PivotRoot {
-                new_root: as_directory(self.path(0)),
-                put_old: as_directory(self.second_path(1)),
+                new_root: as_directory(self.path()),
+                put_old: as_directory(self.second_path()),
             },
             Op::UserNamespace => Access::UserNamespace,
             Op::IoUringSqPoll => Access::IoUring { op: IoUringOp::SqPoll },
@@ -131,8 +141,8 @@ impl<'a> Sample<'a> {
         })
     }
 
-    fn file(&self, op: FileOp) -> Option<Access> {
-        let path = self.path(0);
+    fn file(&self, op: FileOp, root: &Root) -> Option<Access> {
+        let path = self.resolved(self.path(), root, follows(op));
         let path = if self.has(flag::DIRECTORY) { as_directory(path) } else { path };
         let facts = FileFacts {
             owner: self.has(flag::OWNER),
@@ -145,21 +155,33 @@ impl<'a> Sample<'a> {
     }
 
     /// The first path: a whole one, or a string and the directory that it is relative to.
-    fn path(&self, part: usize) -> Bytes {
-        if self.has(flag::RELATIVE) {
-            join(self.parts[part], self.parts[part + 1])
+    fn path(&self) -> Bytes {
+        if self.has(flag::RELATIVE) { join(self.parts[0], self.parts[1]) } else { self.parts[0].into() }
+    }
+
+    /// The second path: beside the first, or where each needs two parts, in the third and fourth.
+    fn second_path(&self) -> Bytes {
+        if self.has(flag::RELATIVE_TOO) { join(self.parts[2], self.parts[3]) } else { self.parts[1].into() }
+    }
+
+    /// A path in the mount namespace of who asked.
+    fn resolved(&self, path: Bytes, root: &Root, follows: bool) -> Bytes {
+        if self.has(flag::RELATIVE) { root.resolve(&path, follows) } else { path }
+    }
+
+    /// What is mounted: a device, or a directory whose path the kernel was given as a string.
+    fn source(&self, root: &Root) -> Bytes {
+        let source = self.parts[if self.has(flag::RELATIVE) { 2 } else { 1 }];
+        if self.mounts_a_directory() && source.starts_with(b"/") {
+            root.resolve(&join(b"/", source), true)
         } else {
-            self.parts[part].into()
+            source.into()
         }
     }
 
-    /// The second path: beside the first, or where that needs two parts, in the third and fourth.
-    fn second_path(&self, part: usize) -> Bytes {
-        if self.has(flag::RELATIVE_TOO) {
-            join(self.parts[2], self.parts[3])
-        } else {
-            self.parts[part].into()
-        }
+    fn mounts_a_directory(&self) -> bool {
+        let flags = self.record.args[0];
+        flags & (MS_BIND | MS_MOVE) != 0 && flags & MS_REMOUNT == 0
     }
 
     fn peer(&self) -> Peer {
@@ -178,6 +200,19 @@ impl<'a> Sample<'a> {
         Peer::Outside { label }
     }
 }
+
+/// Whether an operation is done to what a symbolic link leads to; of changes of owner and mode the usual form is meant.
+fn follows(op: FileOp) -> bool {
+    matches!(
+        op,
+        FileOp::Truncate | FileOp::Chmod | FileOp::Chown | FileOp::Exec | FileOp::Connect | FileOp::Send
+    )
+}
+
+/// include/uapi/linux/mount.h.
+const MS_REMOUNT: u64 = 32;
+const MS_BIND: u64 = 4096;
+const MS_MOVE: u64 = 8192;
 
 /// include/linux/security.h.
 const CAP_OPT_NOAUDIT: u64 = 2;

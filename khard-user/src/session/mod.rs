@@ -7,6 +7,7 @@
 mod accesses;
 mod instance;
 mod message;
+mod resolve;
 mod seen;
 
 use std::{
@@ -27,6 +28,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 use self::{
     accesses::Sample,
+    resolve::Root,
     seen::{Seen, Sightings},
 };
 pub use self::{
@@ -79,6 +81,14 @@ struct Tenant {
     owner: Option<InstanceId>,
     birth: Option<Birth>,
     sightings: Sightings,
+    /// Where paths that are mere strings begin.
+    root: Root,
+}
+
+impl Tenant {
+    fn new(birth: Option<Birth>) -> Self {
+        Self { owner: None, birth, sightings: Sightings::default(), root: Root::default() }
+    }
 }
 
 /// A running session.
@@ -304,7 +314,7 @@ impl Session {
             }
             self.bpf.slots().land(slot, bytes.len() as u64);
             if let Some(tenant) = self.tenants.get_mut(&slot)
-                && let Some(access) = sample.into_access()
+                && let Some(access) = sample.into_access(&mut tenant.root)
             {
                 tenant.sightings.accesses.add(access);
             }
@@ -330,8 +340,7 @@ impl Session {
             let path = self.tree.path_of_id(cgroup_id).unwrap_or_default();
             let born_ns = host::boot_time_ns();
             let birth = Birth { slot, cgroup_id, path, born_ns, since: Instant::now() };
-            self.tenants
-                .insert(slot, Tenant { owner: None, birth: Some(birth), sightings: Sightings::default() });
+            self.tenants.insert(slot, Tenant::new(Some(birth)));
         }
     }
 
@@ -433,11 +442,7 @@ impl Session {
             name: identity.label.clone(),
             from_first_instruction: matches!(start, Start::FirstInstruction { .. }),
         });
-        let tenant = self.tenants.entry(slot).or_insert_with(|| Tenant {
-            owner: None,
-            birth: None,
-            sightings: Sightings::default(),
-        });
+        let tenant = self.tenants.entry(slot).or_insert_with(|| Tenant::new(None));
         tenant.owner = Some(id);
         let instance = Instance {
             id,
@@ -481,11 +486,7 @@ fn ingest_birth(tenants: &mut BTreeMap<SlotNumber, Tenant>, tree: &CgroupTree, r
         born_ns: record.header.time_ns,
         since: Instant::now(),
     };
-    let tenant = tenants.entry(slot).or_insert_with(|| Tenant {
-        owner: None,
-        birth: None,
-        sightings: Sightings::default(),
-    });
+    let tenant = tenants.entry(slot).or_insert_with(|| Tenant::new(None));
     tenant.birth = Some(birth);
 }
 
