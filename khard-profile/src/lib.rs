@@ -1,9 +1,11 @@
 //! The Recording and what follows from it. Pure: knows no kernel, disk, clock or environment.
 
 pub mod apparmor;
+pub mod apparmor_text;
 mod bytes;
 pub mod check;
 pub mod escape;
+pub mod explain;
 pub mod recording;
 pub mod seccomp;
 pub mod summary;

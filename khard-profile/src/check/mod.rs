@@ -1,25 +1,25 @@
-//! Owns the question whether a profile, by whomever it was made, would have refused anything in a recording.
+//! Owns the question whether a profile would have refused anything in a recording: how it is asked. Knows nothing about
+//! how profiles are made.
+//!
+//! [`check`] asks it of a seccomp profile, [`check_apparmor`] of an AppArmor profile.
 
-mod errno;
-mod evaluate;
-mod profile;
-mod render;
+pub mod apparmor;
+mod seccomp;
+pub(crate) mod witness;
 
 use std::collections::BTreeSet;
 
-pub use profile::{Outcome, Profile, ProfileError};
+pub use apparmor::check_apparmor;
+pub use seccomp::{CheckedCall, Outcome, Profile, ProfileError, Report, Verdict, check};
 
-use crate::recording::{Phase, PhaseSet, Recording, Seen, SyscallKey, Witness};
-use crate::seccomp::Action;
-use crate::syscalls;
-use evaluate::{Branch, Target};
+use crate::recording::PhaseSet;
 
 /// How to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
-    /// Whose calls are checked. The runtime's own calls under a filter are always checked too, apart.
+    /// Whose calls or accesses are checked. The runtime's own calls under a filter are always checked too, apart.
     pub phases: PhaseSet,
-    /// The container's capabilities (`CAP_…`), for rules of Docker's form that depend on them; `None`: not known.
+    /// The container's capabilities (`CAP_…`), for seccomp rules of Docker's form that depend on them; `None`: not known.
     pub caps: Option<BTreeSet<String>>,
 }
 
@@ -27,189 +27,4 @@ impl Default for Question {
     fn default() -> Self {
         Self { phases: crate::seccomp::Policy::DEFAULT_PHASES, caps: None }
     }
-}
-
-/// The answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// The calls of the asked phases.
-    pub program: Vec<CheckedCall>,
-    /// The runtime's own calls under a filter; empty when the recording was made without one.
-    pub runtime: Vec<CheckedCall>,
-    /// What the answer does not cover, in words.
-    pub caveats: Vec<String>,
-}
-
-/// One call and what the profile does to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CheckedCall {
-    /// The call.
-    pub key: SyscallKey,
-    /// Its name, if the tables have it.
-    pub name: Option<&'static str>,
-    /// In which of the checked phases it was seen.
-    pub phases: PhaseSet,
-    /// What happens to it.
-    pub verdict: Verdict,
-    /// Who made it first in these phases.
-    pub witness: Option<Witness>,
-}
-
-/// What a profile does to a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It is made, whatever its arguments are.
-    Allowed,
-    /// It is never made.
-    Refused {
-        /// What happens instead.
-        outcome: Outcome,
-        /// The rule (`syscalls[3]`), the default action, or the missing architecture.
-        by: String,
-    },
-    /// It depends on what the recording does not hold. Each part is in words.
-    Depends(Vec<String>),
-}
-
-impl Report {
-    /// True if nothing is refused for certain.
-    pub fn passes(&self) -> bool {
-        !self.calls().any(|call| matches!(call.verdict, Verdict::Refused { .. }))
-    }
-
-    /// Every checked call, the runtime's last.
-    pub fn calls(&self) -> impl Iterator<Item = &CheckedCall> {
-        self.program.iter().chain(&self.runtime)
-    }
-}
-
-/// Checks a profile against what was recorded.
-pub fn check(profile: &Profile, recording: &Recording, question: &Question) -> Report {
-    let filtered = PhaseSet::EMPTY.with(Phase::RuntimeFiltered).with(Phase::JoiningFiltered);
-    let group = |phases: PhaseSet| {
-        let calls = recording.syscalls().iter();
-        let checked =
-            calls.filter_map(|(&key, seen)| check_call(profile, recording, question, key, seen, phases));
-        checked.collect::<Vec<_>>()
-    };
-    let runtime = group(filtered.without(question.phases));
-    let program = group(question.phases);
-    let caveats = caveats(profile, recording, &program, &runtime);
-    Report { program, runtime, caveats }
-}
-
-fn check_call(
-    profile: &Profile,
-    recording: &Recording,
-    question: &Question,
-    key: SyscallKey,
-    seen: &Seen,
-    phases: PhaseSet,
-) -> Option<CheckedCall> {
-    let phases = seen.phases().and(phases);
-    if phases.is_empty() {
-        return None;
-    }
-    let runs = phases.iter().filter_map(|phase| seen.in_phase(phase)).flat_map(|sighting| &sighting.runs);
-    let targets: BTreeSet<Target> =
-        runs.filter_map(|id| recording.runs().get(id)).map(|run| Target::of(&run.host)).collect();
-    let branches: BTreeSet<Branch> =
-        targets.iter().flat_map(|target| profile.branches(key, target, question.caps.as_ref())).collect();
-    let call = syscalls::by_number(key.abi, key.nr);
-    let verdict = match verdict(&branches) {
-        Verdict::Refused { outcome, .. } if call.is_none() && !profile.unknown_names().is_empty() => {
-            let names = profile.unknown_names().join(", ");
-            Verdict::Depends(vec![
-                format!("allowed if this number is one of the calls that khard does not know: {names}"),
-                format!("otherwise {outcome}"),
-            ])
-        }
-        verdict => verdict,
-    };
-    let witness = seen.witness(phases).cloned();
-    Some(CheckedCall { key, name: call.map(|call| call.name), phases, verdict, witness })
-}
-
-fn verdict(branches: &BTreeSet<Branch>) -> Verdict {
-    if branches.iter().all(|branch| branch.outcome.is_allowed()) {
-        return Verdict::Allowed;
-    }
-    let refuses = |branch: &Branch| !branch.outcome.is_allowed() && branch.outcome.action != Action::Notify;
-    // The default action is no rule: where all are refused, a rule says more.
-    let first = branches.iter().find(|branch| !branch.when.is_empty()).or_else(|| branches.first());
-    if let Some(branch) = first.filter(|_| branches.iter().all(refuses)) {
-        return Verdict::Refused { outcome: branch.outcome, by: branch.by.clone() };
-    }
-    let in_words = |branch: &Branch| {
-        let when = match branch.when.as_slice() {
-            [] if branches.len() == 1 => "always".to_owned(),
-            [] => "otherwise".to_owned(),
-            conditions => format!("if {}", conditions.join(" and ")),
-        };
-        format!("{when}: {} (by {})", branch.outcome, branch.by)
-    };
-    let (certain, conditional): (Vec<_>, Vec<_>) = branches.iter().partition(|branch| branch.when.is_empty());
-    Verdict::Depends(conditional.into_iter().chain(certain).map(in_words).collect())
-}
-
-impl Profile {
-    fn names(&self, name: &str) -> bool {
-        self.rules.iter().any(|rule| rule.names.contains(name))
-    }
-
-    /// Names that are in no table here: newer calls, those of other architectures, or spelling mistakes.
-    fn unknown_names(&self) -> Vec<&str> {
-        let names: BTreeSet<&str> =
-            self.rules.iter().flat_map(|rule| &rule.names).map(String::as_str).collect();
-        names.into_iter().filter(|name| syscalls::by_name(name).is_none()).collect()
-    }
-}
-
-fn caveats(
-    profile: &Profile,
-    recording: &Recording,
-    program: &[CheckedCall],
-    runtime: &[CheckedCall],
-) -> Vec<String> {
-    let mut caveats = Vec::new();
-    let runs = || recording.runs().values();
-    let incomplete = runs().filter(|run| !run.coverage.syscalls.is_complete()).count();
-    if incomplete > 0 {
-        caveats.push(format!(
-            "{incomplete} of {} runs are not proved complete: calls may be missing in the recording",
-            recording.runs().len()
-        ));
-    }
-    if runs().any(|run| run.confinement.seccomp.is_filtered()) {
-        caveats.push(
-            "recorded under a seccomp filter: calls that it refused are not in the recording and not checked"
-                .to_owned(),
-        );
-    }
-    if runtime.is_empty() && runs().any(|run| run.container.is_some()) {
-        caveats
-            .push("what the runtime itself calls under a filter was not seen and is not checked".to_owned());
-    }
-    let conditional = |rule: &profile::Rule| !rule.includes.is_empty() || !rule.excludes.is_empty();
-    if profile.rules.iter().any(conditional) || !profile.arch_map.is_empty() {
-        caveats.push(
-            "the profile has includes, excludes or archMap: checked as Docker and Podman apply it; containerd, CRI and runc drop these keys, and the rules under them then always hold"
-                .to_owned(),
-        );
-    }
-    if profile.rules.iter().any(|rule| rule.conditions.len() > 6) {
-        caveats.push("crun ignores the conditions of a rule after the sixth".to_owned());
-    }
-    let too_new: BTreeSet<&str> = program
-        .iter()
-        .chain(runtime)
-        .filter_map(|call| syscalls::by_number(call.key.abi, call.key.nr))
-        .filter(|call| call.is_unknown_to_old_libseccomp() && profile.names(call.name))
-        .map(|call| call.name)
-        .collect();
-    if !too_new.is_empty() {
-        let names = too_new.into_iter().collect::<Vec<_>>().join(", ");
-        caveats.push(format!("a runtime with libseccomp 2.5.4 or older skips the rules for {names}"));
-    }
-    caveats
 }

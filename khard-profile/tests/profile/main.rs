@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod apparmor;
+mod apparmor_oracle;
+mod apparmor_text;
 mod bpf;
 mod check;
 mod recording;

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::{CheckedCall, Report, Verdict};
+use crate::check::witness;
 use crate::escape;
-use crate::recording::Witness;
 
 impl Report {
     /// Text for a terminal: what is refused first, each with its witness.
@@ -58,7 +58,7 @@ fn group(text: &mut String, title: &str, calls: &[CheckedCall]) {
                 escape::terminal(by.as_bytes())
             );
         }
-        witness(text, call.witness.as_ref());
+        let _ = writeln!(text, "         {}", witness::in_words(call.witness.as_ref()));
     }
     for call in depends() {
         let _ = writeln!(text, "depends  {}", title_of(call));
@@ -67,28 +67,13 @@ fn group(text: &mut String, title: &str, calls: &[CheckedCall]) {
                 let _ = writeln!(text, "         {}", escape::terminal(part.as_bytes()));
             }
         }
-        witness(text, call.witness.as_ref());
+        let _ = writeln!(text, "         {}", witness::in_words(call.witness.as_ref()));
     }
 }
 
 fn title_of(call: &CheckedCall) -> String {
     let name = call.name.unwrap_or("without a name");
     format!("{name} ({} {}) of {}", call.key.abi, call.key.nr, call.phases)
-}
-
-fn witness(text: &mut String, witness: Option<&Witness>) {
-    let Some(witness) = witness else {
-        text.push_str("         first made by: not recorded\n");
-        return;
-    };
-    let (comm, exe) = (escape::terminal(witness.comm.as_slice()), escape::terminal(witness.exe.as_slice()));
-    let _ = writeln!(
-        text,
-        "         first made by {comm} ({exe}), process {}, {} ms into run {}",
-        witness.tgid,
-        witness.time_ns / 1_000_000,
-        witness.run
-    );
 }
 
 fn call_value(call: &CheckedCall) -> Value {

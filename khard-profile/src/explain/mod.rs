@@ -1,0 +1,96 @@
+//! Owns the question why a profile has a rule, or what became of a path or a system call: who did it, when, in which phases, in
+//! how many of the runs. Knows nothing about how profiles are made.
+
+mod apparmor;
+mod render;
+mod seccomp;
+
+pub use apparmor::explain_apparmor;
+pub use seccomp::explain_seccomp;
+
+use crate::recording::{Phase, Recording, Seen, Witness};
+
+/// Why there is nothing to explain.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ExplainError {
+    /// There is no such line, entry or rule.
+    #[error(
+        "there is no rule {0} in this profile: ask by its line or place, its text, a path or the name of a system call"
+    )]
+    NoRule(String),
+    /// The other kind of profile knows about it.
+    #[error("{0}")]
+    OtherProfile(&'static str),
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// What it is about, escaped for a terminal.
+    pub about: String,
+    /// The rules of the profile that have to do with it.
+    pub rules: Vec<ExplainedRule>,
+    /// What was recorded of it.
+    pub observations: Vec<Observation>,
+    /// What else is to be said, in words.
+    pub notes: Vec<String>,
+}
+
+/// A rule that has to do with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExplainedRule {
+    /// `line 12` or `syscalls[0]`.
+    pub place: String,
+    /// Its text, or what happens by it; escaped for a terminal.
+    pub text: String,
+}
+
+/// Something that was recorded, and what the profile does to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observation {
+    /// What was asked of the kernel; escaped for a terminal.
+    pub what: String,
+    /// What the profile does to it, in words.
+    pub verdict: String,
+    /// When it was seen.
+    pub seen: Vec<InPhase>,
+}
+
+/// One phase in which something was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InPhase {
+    /// Which.
+    pub phase: Phase,
+    /// In how many runs.
+    pub n_runs: usize,
+    /// Out of how many: runs that observed this class of things at all.
+    pub of_runs: usize,
+    /// Who did it first in this phase.
+    pub witness: Option<Witness>,
+}
+
+fn phases(seen: &Seen, of_runs: usize) -> Vec<InPhase> {
+    let in_phase = |(phase, sighting): (Phase, &crate::recording::Sighting)| InPhase {
+        phase,
+        n_runs: sighting.runs.len(),
+        of_runs,
+        witness: sighting.witness.clone(),
+    };
+    seen.iter().map(in_phase).collect()
+}
+
+/// What was recorded of a call by name, in every ABI.
+fn calls<'a>(
+    recording: &'a Recording,
+    name: &'a str,
+) -> impl Iterator<Item = (crate::recording::SyscallKey, &'a Seen)> + 'a {
+    let is_it = move |key: &crate::recording::SyscallKey| {
+        crate::syscalls::by_number(key.abi, key.nr).is_some_and(|call| call.name == name)
+    };
+    recording.syscalls().iter().filter(move |(key, _)| is_it(key)).map(|(key, seen)| (*key, seen))
+}
+
+/// Runs that observed system calls.
+fn runs_with_calls(recording: &Recording) -> usize {
+    recording.runs().values().filter(|run| run.coverage.syscalls.observed().is_some()).count()
+}

@@ -1,0 +1,55 @@
+//! Owns how an explanation is shown: text for people, JSON for programs.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use super::{Explanation, InPhase};
+use crate::check::witness;
+
+impl Explanation {
+    /// Text for a terminal.
+    pub fn to_text(&self) -> String {
+        let mut text = format!("{}\n", self.about);
+        for rule in &self.rules {
+            let _ = writeln!(text, "  {}: {}", rule.place, rule.text);
+        }
+        for observation in &self.observations {
+            let _ = writeln!(text, "\n{}\n  {}", observation.what, observation.verdict);
+            for InPhase { phase, n_runs, of_runs, witness } in &observation.seen {
+                let witness = witness::in_words(witness.as_ref());
+                let _ = writeln!(text, "  {phase}: in {n_runs} of {of_runs} runs, {witness}");
+            }
+        }
+        for note in &self.notes {
+            let _ = writeln!(text, "\nnote: {note}");
+        }
+        text
+    }
+
+    /// The same for programs.
+    pub fn to_value(&self) -> Value {
+        let rules = self.rules.iter().map(|rule| json!({ "place": rule.place, "text": rule.text }));
+        let in_phase = |seen: &InPhase| {
+            json!({
+                "phase": seen.phase,
+                "runs": seen.n_runs,
+                "of_runs": seen.of_runs,
+                "witness": seen.witness,
+            })
+        };
+        let observations = self.observations.iter().map(|observation| {
+            json!({
+                "what": observation.what,
+                "verdict": observation.verdict,
+                "seen": observation.seen.iter().map(in_phase).collect::<Vec<_>>(),
+            })
+        });
+        json!({
+            "about": self.about,
+            "rules": rules.collect::<Vec<_>>(),
+            "observations": observations.collect::<Vec<_>>(),
+            "notes": self.notes,
+        })
+    }
+}
