@@ -1,7 +1,7 @@
 //! Owns what makes rules fewer than the paths that were seen: versions of libraries, directories with many files, and what
 //! the parser's limit forces. Knows no recording.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::pattern::{Pattern, Piece};
 use super::policy::Threshold;
@@ -9,41 +9,73 @@ use super::rule::{FoldReason, Rule, Rules, What};
 use crate::recording::FilePerms;
 
 /// As many states the parser can make: `state_t` has 16 bits (`libapparmor_re/hfa.h`; 3.0.8 and 5.0.2 say "Too many states
-/// (N) for type `state_t`"). The estimate is an upper bound for literal paths, 1.1 times what 2000 random names of 40 bytes
-/// make; the rest is room for what generalised pieces multiply.
-pub(super) const MAX_STATES: usize = 50_000;
+/// (N) for type `state_t`" above 65,535). [`n_states`] is what parser 3.0.8 makes of literal paths, to the state; the rest is
+/// room for generalised pieces, which overlap with what stands beside them.
+pub(super) const MAX_STATES: usize = 58_000;
 
 /// Where files are never folded: each one is a choice of its own there, or an interface of the kernel.
 const NEVER: [&[u8]; 4] = [b"/etc", b"/proc", b"/sys", b"/dev"];
 
-/// How many states the rules for files and links make at most: a state for each different beginning of a path.
+/// How many states the rules for files and links make: the size of the smallest automaton that tells their paths apart,
+/// where equal beginnings are one state and equal ends with equal permissions are too.
 pub(super) fn n_states(rules: &Rules) -> usize {
-    let mut paths: Vec<Vec<u16>> = rules.iter().filter_map(|rule| tokens(&rule.what)).collect();
+    let mut paths: Vec<(Vec<u16>, u16)> = rules.iter().filter_map(|rule| tokens(&rule.what)).collect();
     paths.sort_unstable();
-    let mut last: &[u16] = &[];
-    let mut n = 1;
-    for path in &paths {
-        let n_common = path.iter().zip(last).take_while(|(one, other)| one == other).count();
-        n += path.len() - n_common;
+    let mut known: HashMap<State, usize> = HashMap::new();
+    // The states of the last path, and the token between each and the next.
+    let mut open = vec![State::default()];
+    let mut last: Vec<u16> = Vec::new();
+    let mut close = |open: &mut Vec<State>, last: &[u16], n_left: usize| {
+        while open.len() > n_left
+            && let Some(state) = open.pop()
+        {
+            let new = known.len();
+            let number = *known.entry(state).or_insert(new);
+            let depth = open.len();
+            if let Some(parent) = open.last_mut() {
+                parent.next.push((last[depth - 1], number));
+            }
+        }
+        known.len()
+    };
+    for (path, label) in paths {
+        let n_common = path.iter().zip(&last).take_while(|(one, other)| one == other).count();
+        close(&mut open, &last, n_common + 1);
+        open.resize_with(path.len() + 1, State::default);
+        if let Some(end) = open.last_mut() {
+            end.label |= label;
+        }
         last = path;
     }
-    n
+    // The parser has one more, in which nothing matches any longer.
+    close(&mut open, &last, 0) + 1
 }
 
-/// What a path is to the automaton: a token for each state. Tokens above 255 are no bytes.
-fn tokens(what: &What) -> Option<Vec<u16>> {
+/// A state of the automaton: equal ones are one.
+#[derive(Default, PartialEq, Eq, Hash)]
+struct State {
+    label: u16,
+    next: Vec<(u16, usize)>,
+}
+
+/// What a path is to the automaton: a token for each state, and what it grants. Tokens above 255 are no bytes.
+fn tokens(what: &What) -> Option<(Vec<u16>, u16)> {
     let mut all = Vec::new();
-    match what {
-        What::File { path, .. } => push(path, &mut all),
+    let label = match what {
+        What::File { path, owner, perms } => {
+            push(path, &mut all);
+            perms.bits() << if *owner { 8 } else { 0 }
+        }
         // The parser puts a pair into one expression, with a zero byte between.
         What::Link { link, target } => {
             push(link, &mut all);
             all.push(0);
             push(target, &mut all);
+            u16::MAX
         }
         _ => return None,
-    }
-    Some(all)
+    };
+    Some((all, label))
 }
 
 fn push(path: &Pattern, all: &mut Vec<u16>) {
@@ -266,9 +298,12 @@ mod tests {
     }
 
     #[test]
-    fn states_are_counted_once_for_a_common_beginning() {
-        assert_eq!(n_states(&rules([("/ab", "r")])), 4);
-        assert_eq!(n_states(&rules([("/ab", "r"), ("/ac", "r"), ("/a", "w")])), 5);
+    fn states_are_counted_once_for_a_common_beginning_or_end() {
+        assert_eq!(n_states(&rules([("/ab", "r")])), 5);
+        assert_eq!(n_states(&rules([("/ab", "r"), ("/ac", "r")])), 5);
+        assert_eq!(n_states(&rules([("/ab", "r"), ("/ac", "w"), ("/a", "w")])), 6);
+        assert_eq!(n_states(&rules([("/a/x", "r"), ("/b/x", "r")])), 6);
+        assert_eq!(n_states(&rules([("/a/x", "r"), ("/b/x", "w")])), 9);
     }
 
     #[test]
@@ -334,14 +369,16 @@ mod tests {
 
     #[test]
     fn the_limit_folds_reading_first_and_never_etc_nor_the_root() {
+        // Names with ends of their own: what has a common end makes no more states.
         let names: Vec<(String, &str)> = (0..100)
             .flat_map(|n| {
+                let name = |of: &str| format!("{of}{n}{:02}-{of}{of}{of}{n}{:02}", 99 - n, 99 - n);
                 [
-                    (format!("/var/lib/a/{n}-some-name"), "r"),
-                    (format!("/var/lib/b/{n}-some-name"), "rw"),
-                    (format!("/etc/{n}-some-name"), "r"),
-                    (format!("/{n}-some-name"), "r"),
-                    (format!("/opt/d{n}/deep/f"), "r"),
+                    (format!("/var/lib/a/{}", name("a")), "r"),
+                    (format!("/var/lib/b/{}", name("b")), "rw"),
+                    (format!("/etc/{}", name("c")), "r"),
+                    (format!("/{}", name("d")), "r"),
+                    (format!("/opt/d{n}/deep/{}", name("e")), "r"),
                 ]
             })
             .collect();
@@ -350,17 +387,18 @@ mod tests {
         let folded = |limit| {
             let mut rules = all();
             let enough = to_limit(&mut rules, limit);
-            let paths = paths(&rules);
-            (enough, paths.len(), paths.into_iter().filter(|path| path.contains('*')).collect::<Vec<_>>())
+            let (paths, n_left) = (paths(&rules), n_states(&rules));
+            assert_eq!(enough, n_left <= limit);
+            (n_left, paths.len(), paths.into_iter().filter(|path| path.contains('*')).collect::<Vec<_>>())
         };
-        assert_eq!(folded(before), (true, 500, vec![]));
-        assert_eq!(folded(before - 1), (true, 401, vec!["/var/lib/a/*".to_owned()]));
-        let (enough, n, dirs) = folded(before - 2000);
-        assert_eq!((enough, n), (true, 302));
-        assert_eq!(dirs, ["/var/lib/a/*", "/var/lib/b/*"]);
-        let (enough, _, dirs) = folded(10);
+        assert_eq!(folded(before), (before, 500, vec![]));
+        let (n_left, n, dirs) = folded(before - 1);
+        assert_eq!((n, dirs), (401, vec!["/var/lib/a/*".to_owned()]));
+        let (_, n, dirs) = folded(n_left - 1);
+        assert_eq!((n, dirs), (302, vec!["/var/lib/a/*".to_owned(), "/var/lib/b/*".to_owned()]));
+        let (n_left, _, dirs) = folded(10);
         assert!(
-            !enough && dirs.iter().all(|dir| !dir.starts_with("/etc") && dir != "/*" && dir != "/**"),
+            n_left > 10 && dirs.iter().all(|dir| !dir.starts_with("/etc") && dir != "/*" && dir != "/**"),
             "{dirs:?}"
         );
     }
