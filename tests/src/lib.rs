@@ -1,4 +1,6 @@
 //! What the whole-program tests share.
+pub mod apparmor;
+pub mod audit;
 pub mod bundle;
 pub mod cgroup;
 pub mod kernel;

@@ -125,7 +125,8 @@ fn recorded_with(plan: &AttachPlan, program: &Path) -> Recording {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut session = Session::start(plan, AttachChoice::None, cgroup::tree()).expect("the programs load and attach");
+        let mut session =
+            Session::start(plan, AttachChoice::None, cgroup::tree()).expect("the programs load and attach");
         let id = cgroup::tree().id(Path::new(cgroup.path())).unwrap().expect("a new cgroup");
         let subject = session.record_command(id, cgroup.path().into(), identity).unwrap();
         let enter = r#"echo $$ > "$0" && exec taskset -c 0 "$1""#;

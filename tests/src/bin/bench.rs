@@ -139,7 +139,10 @@ impl Bench {
             let names: Vec<_> = calls
                 .map(|program| match program.at {
                     AttachPoint::Raw(_) => raw,
-                    AttachPoint::Perf(..) | AttachPoint::Lsm(_) | AttachPoint::Fexit(_) | AttachPoint::Btf(_) => "sys_enter_none",
+                    AttachPoint::Perf(..)
+                    | AttachPoint::Lsm(_)
+                    | AttachPoint::Fexit(_)
+                    | AttachPoint::Btf(_) => "sys_enter_none",
                 })
                 .collect();
             let plan = AttachPlan::only(&names);

@@ -1,7 +1,8 @@
 //! A program that does the steps it is told, for tests of who is recorded: threads, children, moves between cgroups.
 //!
 //! Steps: `call NAME`, `thread NAME`, `fork NAME`, `into DIR NAME` (a child made in a cgroup by `CLONE_INTO_CGROUP`),
-//! `enter DIR`, `mkdir DIR`, `comm BYTES` (`\xHH` for any), `touch FILE`, `await FILE`, `exec PROGRAM ARGUMENTS…`. Calls
+//! `enter DIR`, `mkdir DIR`, `comm BYTES` (`\xHH` for any), `touch FILE`, `await FILE`, `confine PROFILE` (AppArmor's, from
+//! the next exec on), `exec PROGRAM ARGUMENTS…`. Calls
 //! are native and made with arguments of 0. What Rust's own start and these steps call besides is not fixed: tests look
 //! for calls that neither makes.
 
@@ -41,6 +42,10 @@ fn main() -> Result<()> {
             "enter" => fs::write(Path::new(&word).join("cgroup.procs"), "0").with_context(|| word.clone())?,
             "mkdir" => fs::create_dir(&word).with_context(|| word.clone())?,
             "comm" => fs::write("/proc/self/comm", unescaped(&word)).context("comm")?,
+            // For this thread: the exec is its next call that AppArmor could ask about.
+            "confine" => {
+                fs::write("/proc/thread-self/attr/apparmor/exec", format!("exec {word}")).context(word)?
+            }
             "touch" => drop(File::create(&word).with_context(|| word.clone())?),
             "await" => {
                 while !Path::new(&word).exists() {

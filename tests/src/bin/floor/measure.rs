@@ -22,10 +22,11 @@ use khard_profile::{
     seccomp::{FloorData, FloorEntry, Start},
     syscalls,
 };
+use khard_tests::audit::Listener;
 use khard_user::cgroup::CgroupTree;
 
 use crate::{
-    audit::{Heard, Witness},
+    audit::{self, Heard},
     runtime::{self, OciRuntime, Running, wait_for_end, wait_for_sleep},
     shape::{FOLDERS, Features, PROGRAM, Place, Shape, StartBy, USER},
 };
@@ -146,12 +147,12 @@ impl Batch<'_> {
         for &number in &self.numbers {
             self.write_bundle(number)?;
         }
-        let witness = Witness::start();
+        let witness = Listener::start();
         let ran = self.record();
         // Whatever happened, nothing of it stays behind.
         self.clean_up();
         let pids = ran?;
-        let heard = match witness.and_then(Witness::end) {
+        let heard = match witness.and_then(audit::heard) {
             Ok(Some(heard)) => Some(heard),
             Ok(None) => None,
             Err(error) => {
