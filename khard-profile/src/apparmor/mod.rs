@@ -311,6 +311,11 @@ impl Maker<'_> {
                 }
                 let target = path(target, key.certainty)?.into();
                 let mount = mount::rule(fstype, source, &target, *flags)?;
+                // Two at the start, as in a CIFS share, it leaves.
+                let source = mount.source.as_ref().map(Bytes::as_slice).unwrap_or_default();
+                if source.windows(2).skip(1).any(|pair| pair == b"//") {
+                    return Err("its device has slashes in a row, of which the parser makes one".to_owned());
+                }
                 if mount.options.is_empty() {
                     self.warnings.push(format!(
                         "the mount of a {} on {} allows any flags: no rule can name those that were used ({flags:#x})",
