@@ -113,3 +113,24 @@ pub(crate) fn index<const MASK: u64>(mut value: u64) -> usize {
     unsafe { core::arch::asm!("{0} &= {mask}", inout(reg) value, mask = const MASK) };
     value as usize
 }
+
+/// `END - n` as an index, for `n` below `END`, a power of two.
+///
+/// VERIFIER: as [`index`]; the subtraction is written out too, for LLVM would move it to the pointer, which must not be
+/// moved backwards.
+#[inline(always)]
+pub(crate) fn from_end<const END: u64>(n: u64) -> usize {
+    let mut at = n;
+    // SAFETY: no memory is touched.
+    unsafe {
+        core::arch::asm!(
+            "{0} &= {mask}",
+            "{0} = -{0}",
+            "{0} += {end}",
+            inout(reg) at,
+            mask = const END - 1,
+            end = const END,
+        );
+    }
+    at as usize
+}

@@ -4,6 +4,7 @@ mod causes;
 pub mod cgroup;
 pub mod cli;
 pub mod command;
+pub mod config;
 pub mod confinement;
 pub mod doctor;
 pub mod host;

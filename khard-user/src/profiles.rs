@@ -1,7 +1,8 @@
 //! From a recording to profile files. Owns which files stand beside a recording; the rules are khard-profile's.
 
 use khard_profile::{
-    recording::{PhaseSet, Recording},
+    apparmor,
+    recording::{Class, PhaseSet, Recording, Subject},
     seccomp::{
         self, Floor, FloorChoice, FloorData, FloorDataError, FloorError, GenerateError, Generated, Policy,
     },
@@ -9,7 +10,10 @@ use khard_profile::{
 
 use khard_profile::summary::Summary;
 
-use crate::output::files::{OutDir, WriteError};
+use crate::output::{
+    compile::{self, CompileError},
+    files::{OutDir, WriteError, file_name},
+};
 
 /// The choices of one generation, as a user gives them.
 #[derive(Clone, Debug)]
@@ -18,6 +22,10 @@ pub struct ProfileChoices {
     pub phases: PhaseSet,
     /// The runtime's share.
     pub floor: FloorChoice,
+    /// How AppArmor's rules are chosen.
+    pub apparmor: apparmor::Policy,
+    /// How they are written.
+    pub style: apparmor::Style,
 }
 
 /// Profiles could not be made.
@@ -35,6 +43,9 @@ pub enum ProfileError {
     /// The profile's text.
     #[error("cannot write the profile as JSON")]
     Json(#[from] serde_json::Error),
+    /// AppArmor's parser does not take what khard made.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
     /// The file.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -52,16 +63,27 @@ pub const SECCOMP_FILE: &str = "seccomp.json";
 /// Name of the summary beside a recording.
 pub const SUMMARY_FILE: &str = "summary.md";
 
+/// Name of the AppArmor profile beside a recording: `NAME.apparmor`, by the container, or the last component of the
+/// command or cgroup.
+pub fn apparmor_file(subject: &Subject) -> String {
+    let name = match subject {
+        Subject::Command { program: path } | Subject::Cgroup { path } => path.to_string_lossy().into_owned(),
+        Subject::Container { container, .. } => container.clone(),
+    };
+    let last = name.rsplit('/').next().unwrap_or_default();
+    format!("{}.apparmor", file_name(last))
+}
+
 /// What was made of a recording.
 #[derive(Debug)]
 pub struct Written {
     /// Everything there is to say of it.
     pub summary: Summary,
-    /// Why there is no profile, if there is none: a command may have failed before its first call.
+    /// Why there is no seccomp profile, if there is none: a command may have failed before its first call.
     pub no_profile: Option<ProfileError>,
 }
 
-/// Writes the profile and the summary of a recording. Without a profile, the summary says why, and a profile of an
+/// Writes the profiles and the summary of a recording. Without a profile, the summary says why, and a profile of an
 /// earlier recording is removed: it would pass for this one's.
 pub fn write(recording: &Recording, choices: &ProfileChoices, dir: &OutDir) -> Result<Written, ProfileError> {
     let (summary, json, no_profile) = match generate(recording, choices) {
@@ -75,6 +97,29 @@ pub fn write(recording: &Recording, choices: &ProfileChoices, dir: &OutDir) -> R
         Some(json) => drop(dir.write(SECCOMP_FILE, json)?),
         None => dir.remove(SECCOMP_FILE),
     }
+    let file = apparmor_file(recording.subject());
+    match generate_apparmor(recording, choices) {
+        Ok(generated) => {
+            let text = generated.to_text(choices.style);
+            let compiled = compile::apparmor(&text)?;
+            dir.write(&file, text.as_bytes())?;
+            let _ = compiled;
+        }
+        Err(why) => {
+            dir.remove(&file);
+            tracing::warn!("no AppArmor profile: {why}");
+        }
+    }
     dir.write(SUMMARY_FILE, summary.to_markdown(json.as_deref()).as_bytes())?;
     Ok(Written { summary, no_profile })
+}
+
+/// Makes the AppArmor profile of a recording, or says why there is none.
+fn generate_apparmor(recording: &Recording, choices: &ProfileChoices) -> Result<apparmor::Generated, String> {
+    let was_observed =
+        recording.runs().values().any(|run| run.coverage.accesses.of(Class::Files).observed().is_some());
+    if !was_observed {
+        return Err("files were not observed: `khard doctor` tells what this kernel lacks".to_owned());
+    }
+    apparmor::generate(recording, &choices.apparmor).map_err(|error| error.to_string())
 }

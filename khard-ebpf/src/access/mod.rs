@@ -203,8 +203,8 @@ fn mix_rest(scratch: &mut Scratch) {
 /// True if the record is on its way.
 #[inline(always)]
 fn submit(scratch: &mut Scratch, slot: *mut Slot) -> bool {
-    let at = scratch.walk.at & (2 * END - 1);
-    let len = (END - at) + size_of::<AccessRecord>() as u32;
+    let n_bytes = END - scratch.walk.at;
+    let len = n_bytes + size_of::<AccessRecord>() as u32;
     // SAFETY: a valid slot.
     unsafe {
         let sequence = word::fetch_add(&raw mut (*slot).accesses_tried, 1) + 1;
@@ -219,7 +219,7 @@ fn submit(scratch: &mut Scratch, slot: *mut Slot) -> bool {
         let in_flight = word::fetch_add(&raw mut (*slot).accesses_in_flight, u64::from(len));
         let is_sent = in_flight < ACCESS_RING_SHARE && {
             // VERIFIER: both bounds by masks, each for itself.
-            let bytes = (&raw const scratch.buffer).cast::<u8>().add(word::index::<{ END as u64 - 1 }>(at.into()));
+            let bytes = (&raw const scratch.buffer).cast::<u8>().add(word::from_end::<{ END as u64 }>(n_bytes.into()));
             let len = word::index::<{ 2 * END as u64 - 1 }>(len.into());
             ACCESSES_RING.output::<[u8]>(core::slice::from_raw_parts(bytes, len), 0).is_ok()
         };
@@ -240,7 +240,8 @@ fn describe_task(record: &mut AccessRecord) {
     let exe = (&raw mut record.exe).cast::<u64>();
     for nth in 0..EXE_BYTES / 8 {
         // SAFETY: within the field, which is aligned to 8 in the record and in the buffer.
-        unsafe { exe.add(nth).write(0) };
+        // VERIFIER: volatile, or LLVM makes it a call that writes byte by byte.
+        unsafe { exe.add(nth).write_volatile(0) };
     }
     record.exe_len = task.executable_name(&mut record.exe);
 }

@@ -250,12 +250,17 @@ impl Bpf {
             match attachment::beside(hook) {
                 Ok((attachment, program)) => match self.attach_once(program, ways.btf) {
                     Ok(()) => return Ok(Watched::By { attachment, programs: vec![program.name] }),
-                    Err(error) => reasons.push(format!("{}: {}", attachment.as_str(), with_causes(&error))),
+                    // Its name is enough: what the kernel lacks is a tracepoint.
+                    Err(LoadError::Attach { hint, .. }) => {
+                        reasons.push(format!("{} {}: {hint}", attachment.as_str(), program.name));
+                    }
+                    Err(error) => return Err(error),
                 },
-                Err(reason) => reasons.push(format!("syscall: {reason}")),
+                Err(reason) => reasons.push(reason.to_owned()),
             }
         }
-        Ok(Watched::Not { reason: reasons.join("; ") })
+        // The last way is the one that might have worked where none is better.
+        Ok(Watched::Not { reason: reasons.pop().unwrap_or_else(|| "khard was asked for other means".to_owned()) })
     }
 
     /// Attaches programs of one kind of trampoline. `possible`: whether the kernel allows the kind; the first refusal tells.

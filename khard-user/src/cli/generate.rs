@@ -36,7 +36,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let (path, recording) = input::recording(&args.recording)?;
     let beside = path.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new("."));
     let dir = OutDir::open(args.output.as_deref().unwrap_or(beside))?;
-    let written = profiles::write(&recording, &args.choices.clone().into(), &dir)?;
+    let written = profiles::write(&recording, &args.choices.clone().into_choices()?, &dir)?;
     if let Some(why) = written.no_profile {
         return Err(why).with_context(|| format!("no profile was made from {}", path.display()));
     }

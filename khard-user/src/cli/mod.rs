@@ -12,19 +12,23 @@ use std::{io::IsTerminal, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use khard_profile::{
+    apparmor,
     recording::PhaseSet,
     seccomp::{FloorChoice, Policy},
 };
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-use crate::profiles::ProfileChoices;
+use crate::{
+    config::{Config, ConfigError},
+    profiles::ProfileChoices,
+};
 
 /// An error of khard itself.
 const ERROR: u8 = 2;
 /// Something was lost, and that was not accepted.
 const LOSSY: u8 = 3;
 
-/// Watches what a container really does and writes the smallest seccomp profile under which it still works.
+/// Watches what a container really does and writes the smallest seccomp and AppArmor profiles under which it still works.
 #[derive(Debug, Parser)]
 #[command(name = "khard", version, propagate_version = true)]
 struct Cli {
@@ -59,11 +63,89 @@ struct ChoiceArgs {
     /// What the container runtime itself calls once the filter is in force: auto, none, runc or crun
     #[arg(long, value_name = "RUNTIME", default_value = "auto")]
     floor: FloorChoice,
+    /// How far the AppArmor profile may generalise paths
+    #[arg(long, value_name = "HOW", default_value = "strict")]
+    paths: PathsArg,
+    /// What becomes of attempts that were refused although AppArmor is asked first
+    #[arg(long, value_name = "WHAT", default_value = "grant")]
+    attempts: AttemptsArg,
+    /// The AppArmor profile only logs what it does not allow
+    #[arg(long)]
+    complain: bool,
+    /// Say at each AppArmor rule who needed it first
+    #[arg(long)]
+    comments: bool,
+    /// Restrict AppArmor rules to the file's owner where only owners were seen
+    #[arg(long)]
+    owner: bool,
+    /// The AppArmor policy's ABI: newer ones also mediate user namespaces (4.0) and `io_uring` (5.0)
+    #[arg(long, value_name = "ABI", default_value = "3.0")]
+    abi: AbiArg,
 }
 
-impl From<ChoiceArgs> for ProfileChoices {
-    fn from(args: ChoiceArgs) -> Self {
-        Self { phases: args.phases, floor: args.floor }
+/// `--paths`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum PathsArg {
+    /// Only without loss: process ids, names that programs make up, and such
+    Strict,
+    /// Also versions of libraries, and directories of which many files were used (thresholds: khard.toml)
+    Balanced,
+}
+
+/// `--attempts`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum AttemptsArg {
+    /// Granted: they fail with the same error as before, and nothing is logged
+    Grant,
+    /// Denied without a word in the log; the error may be another
+    Deny,
+}
+
+/// `--abi`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum AbiArg {
+    /// AppArmor 3 and later, any kernel
+    #[value(name = "3.0")]
+    Abi30,
+    /// AppArmor 4 and later
+    #[value(name = "4.0")]
+    Abi40,
+    /// AppArmor 5 and later
+    #[value(name = "5.0")]
+    Abi50,
+}
+
+impl ChoiceArgs {
+    /// With what the project has decided in its khard.toml.
+    fn into_choices(self) -> Result<ProfileChoices, ConfigError> {
+        let config = Config::find()?;
+        let paths = match self.paths {
+            PathsArg::Strict => apparmor::Paths::Exact,
+            PathsArg::Balanced => match config.thresholds() {
+                Some(thresholds) => apparmor::Paths::Balanced { thresholds },
+                None => apparmor::Paths::balanced(),
+            },
+        };
+        Ok(ProfileChoices {
+            phases: self.phases,
+            floor: self.floor,
+            apparmor: apparmor::Policy {
+                phases: self.phases,
+                paths,
+                attempts: match self.attempts {
+                    AttemptsArg::Grant => apparmor::Attempts::Grant,
+                    AttemptsArg::Deny => apparmor::Attempts::Deny,
+                },
+                abi: match self.abi {
+                    AbiArg::Abi30 => apparmor::TargetAbi::Abi30,
+                    AbiArg::Abi40 => apparmor::TargetAbi::Abi40,
+                    AbiArg::Abi50 => apparmor::TargetAbi::Abi50,
+                },
+                owner: self.owner,
+                ..apparmor::Policy::default()
+            },
+            style: apparmor::Style { comments: self.comments, complain: self.complain },
+        })
     }
 }
 

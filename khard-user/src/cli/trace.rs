@@ -69,8 +69,8 @@ impl From<Means> for AttachChoice {
     }
 }
 
-/// Records what runs until it ends, or until Ctrl-C, and writes recording.json, seccomp.json and summary.md for each
-/// subject. What khard only attaches to is never stopped.
+/// Records what runs until it ends, or until Ctrl-C, and writes recording.json, seccomp.json, NAME.apparmor and
+/// summary.md for each subject. What khard only attaches to is never stopped.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -165,7 +165,7 @@ impl Args {
             name: self.name,
             duration: self.duration,
             attach: self.attach.into(),
-            choices: self.choices.into(),
+            choices: self.choices.into_choices()?,
             live: !quiet && !self.json,
         })
     }

@@ -1,3 +1,4 @@
 //! Files that khard writes. Text for people is escaped by `khard_profile::escape`.
 
+pub mod compile;
 pub mod files;

@@ -1,0 +1,68 @@
+//! A profile's text through the parser that will load it, where there is one: what does not compile is not written. Owns the
+//! call; knows no rule.
+
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// The parser was there and did not take the text.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// It could not be run.
+    #[error("cannot run {}", parser.display())]
+    Run {
+        /// The parser.
+        parser: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It says no. A defect of khard.
+    #[error("{} refuses the profile that khard made: {says}", parser.display())]
+    Refused {
+        /// The parser.
+        parser: PathBuf,
+        /// Its words, the last line of them.
+        says: String,
+    },
+}
+
+/// What the parser made of a profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compiled {
+    /// How long it took.
+    pub took: Duration,
+    /// Bytes that the kernel is given.
+    pub n_bytes: usize,
+}
+
+/// Where distributions put it.
+const PLACES: [&str; 3] = ["/usr/sbin/apparmor_parser", "/sbin/apparmor_parser", "/usr/bin/apparmor_parser"];
+
+/// Compiles a profile without loading it: works without AppArmor in the kernel too. `None`: this machine has no parser.
+pub fn apparmor(text: &str) -> Result<Option<Compiled>, CompileError> {
+    let Some(parser) = PLACES.into_iter().map(Path::new).find(|path| path.exists()) else { return Ok(None) };
+    let began = Instant::now();
+    let failed = |source| CompileError::Run { parser: parser.to_owned(), source };
+    let mut child = Command::new(parser)
+        .args(["--skip-kernel-load", "--skip-cache", "--stdout"])
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    // The parser reads all of it before it writes a byte.
+    let written = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(text.as_bytes()));
+    let output = child.wait_with_output().map_err(failed)?;
+    if !output.status.success() {
+        let words = String::from_utf8_lossy(&output.stderr);
+        let says = words.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it does not say why");
+        return Err(CompileError::Refused { parser: parser.to_owned(), says: says.to_owned() });
+    }
+    written.map_err(failed)?;
+    Ok(Some(Compiled { took: began.elapsed(), n_bytes: output.stdout.len() }))
+}
