@@ -65,13 +65,13 @@ pub struct Generated {
     pub phases: PhaseSet,
     /// Every rule, in the order of the text.
     pub rules: Vec<Rule>,
-    /// What was seen and needs a rule that cannot be written, with the reason. Not empty: the profile is incomplete.
+    /// What was seen and stands in no rule, since none can say it, with the reason, which tells whether it is refused.
     pub not_expressible: BTreeMap<AccessKey, String>,
     /// What was refused and is not granted, although AppArmor is asked for it, with the reason.
     pub not_granted: BTreeMap<AccessKey, &'static str>,
     /// Capabilities that were only asked for with `CAP_OPT_NOAUDIT`, and are not granted.
     pub optional_capabilities: BTreeSet<u8>,
-    /// What a reader must know before trusting the profile, in words. Not escaped.
+    /// What a reader must know before trusting the profile, in words. Names in it are escaped for a terminal.
     pub warnings: Vec<String>,
     /// As many states the rules for files make, at most.
     pub n_states: usize,
@@ -274,7 +274,11 @@ impl Maker<'_> {
         let abi = self.policy.abi;
         let newer = |needed: TargetAbi, what: &str| {
             let (needed_text, ours) = (needed.as_str(), abi.as_str());
-            let why = || format!("rules for {what} need the abi {needed_text}, this profile is for {ours}");
+            let why = || {
+                format!(
+                    "the abi {ours} has no rules for {what} and lets all pass; {needed_text} would restrict it"
+                )
+            };
             if abi >= needed { Ok(()) } else { Err(why()) }
         };
         Ok(vec![match &key.what {
@@ -404,7 +408,7 @@ impl Maker<'_> {
         let denied = self.denied();
         let mut rules = self.rules.into_vec();
         rules.extend(denied.into_vec());
-        rules.sort_by_cached_key(|rule| (group_order(&rule.what), rule.deny, text::rule(rule)));
+        rules.sort_by_cached_key(|rule| (group_order(&rule.what), rule.deny, rule.to_text()));
 
         let granted = |capability: &u8| rules.iter().any(|rule| rule.what == What::Capability(*capability));
         self.optional.retain(|capability| !granted(capability));

@@ -41,25 +41,24 @@ impl Generated {
                 let _ = writeln!(text, "{blank}  # {group}");
             }
             let comment = if style.comments { comment(rule) } else { String::new() };
-            let _ = writeln!(text, "  {}{comment}", self::rule(rule));
+            let _ = writeln!(text, "  {}{comment}", rule.to_text());
         }
         text.push_str("}\n");
         text
     }
 }
 
-/// Every rule on a line, and nothing else: what the profile's name is made of.
-pub(super) fn rules(rules: &[Rule]) -> String {
-    rules.iter().map(|rule| self::rule(rule) + "\n").collect()
+impl Rule {
+    /// The rule as it stands in the profile, without a comment: plain ASCII on one line, whatever is in its names.
+    pub fn to_text(&self) -> String {
+        let deny = if self.deny { "deny " } else { "" };
+        format!("{deny}{},", body(&self.what, self.deny))
+    }
 }
 
-/// One rule, without a line's end.
-pub(super) fn rule(rule: &Rule) -> String {
-    if rule.deny {
-        format!("deny {},", body(&rule.what, true))
-    } else {
-        format!("{},", body(&rule.what, false))
-    }
+/// Every rule on a line, and nothing else: what the profile's name is made of.
+pub(super) fn rules(rules: &[Rule]) -> String {
+    rules.iter().map(|rule| rule.to_text() + "\n").collect()
 }
 
 /// Numbers without a name make no rule: [`super::generate`] keeps them apart.

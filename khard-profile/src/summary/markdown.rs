@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{RiskyCall, RunSummary, SeccompSummary, Summary, words};
+use super::{AppArmorSummary, RiskyCall, RiskyRule, RunSummary, SeccompSummary, Summary, words};
+use crate::apparmor::FoldReason;
 use crate::escape::markdown as code;
 use crate::recording::{Subject, Witness};
 use crate::seccomp::profile_name;
@@ -24,6 +25,13 @@ impl Summary {
         if let Some(seccomp) = &self.seccomp {
             allowed(&mut page, seccomp);
             risky(&mut page, seccomp);
+        }
+        if let Some(profile) = &self.apparmor {
+            apparmor(&mut page, profile);
+        }
+        if let Some(why) = &self.no_apparmor {
+            let _ =
+                writeln!(page, "\n## AppArmor\n\n**There is no AppArmor profile:** {}", code(why.as_bytes()));
         }
         files(&mut page, self, seccomp_json);
         page
@@ -154,6 +162,89 @@ fn risky(page: &mut String, seccomp: &SeccompSummary) {
             let names: Vec<String> = alike.iter().map(|call| format!("`{}`", call.name)).collect();
             let _ = writeln!(page, "| {} | {} |", names.join(", "), alike[0].risk);
         }
+    }
+}
+
+/// Rules of one kind that are shown; the rest is counted.
+const MAX_RULES: usize = 40;
+
+fn apparmor(page: &mut String, profile: &AppArmorSummary) {
+    let n_rules: usize = profile.n_rules.values().sum();
+    let of: Vec<String> = profile.n_rules.iter().map(|(group, n)| format!("{group} {n}")).collect();
+    let _ = writeln!(
+        page,
+        "\n## AppArmor\n\n**`{}` has {n_rules} rules that allow something** ({}).\n",
+        profile.name,
+        of.join(", ")
+    );
+    for warning in &profile.warnings {
+        let _ = writeln!(page, "> **Warning:** {}\n", code(warning.as_bytes()));
+    }
+    let flags = if profile.flags.is_empty() { "none".to_owned() } else { profile.flags.join(", ") };
+    let _ = writeln!(page, "- abi {}, flags: {flags}", profile.abi);
+    if profile.flags.contains(&"attach_disconnected") {
+        page.push_str("- the price of `attach_disconnected`: a descriptor that leaks in from the host is taken by its path within its own file system, as if that were a path of the container\n");
+    }
+    let _ = writeln!(page, "- rules that nobody was seen to need (floor): {}", profile.n_floor);
+    let _ = writeln!(page, "- the paths make {} states; the parser can compile 65,535", profile.n_states);
+    if !profile.optional_capabilities.is_empty() {
+        let _ = writeln!(
+            page,
+            "- only tested for, and not granted (a refusal is silent, and most programs go on): {}",
+            profile.optional_capabilities.join(", ")
+        );
+    }
+    if profile.open.is_empty() {
+        page.push_str("\nNothing on khard's list of risky rules is open.\n");
+    } else {
+        page.push_str("\n| open | risk | because of |\n|---|---|---|\n");
+        for RiskyRule { rule, risk, witness } in profile.open.iter().take(MAX_RULES) {
+            let by = witness.as_ref().map(|witness| first(Some(witness)));
+            let by = by.as_deref().and_then(|by| by.strip_prefix(", ")).unwrap_or_default();
+            let _ = writeln!(page, "| `{rule}` | {risk} | {by} |");
+        }
+        more(page, profile.open.len());
+    }
+    // A rule's text holds neither a backtick nor a bar: see `apparmor::Rule::to_text`.
+    let recorded = |rule: &str, n: usize| format!("`{rule}` (accesses recorded: {n})");
+    let generalised = profile.generalised.iter().map(|rule| recorded(&rule.rule, rule.n_recorded));
+    list(page, "Generalised, since the name will be another next time", generalised);
+    let folded = profile.folded.iter().map(|rule| {
+        let why = match rule.reason {
+            FoldReason::Versions => "versions of a library",
+            FoldReason::Threshold => "as many files as the threshold says",
+            FoldReason::Limit => "more paths than the parser can compile",
+        };
+        format!("{}: {why}", recorded(&rule.rule, rule.n_recorded))
+    });
+    list(page, "Folded: these allow more than what was seen", folded);
+    let rules = |all: &[String]| all.iter().map(|rule| format!("`{rule}`")).collect::<Vec<_>>().into_iter();
+    list(
+        page,
+        "Only attempted, and refused while recording; allowed so that the error stays the same",
+        rules(&profile.attempt_only),
+    );
+    list(page, "Refused while recording, and denied without a word in the log", rules(&profile.denied));
+    let named = |all: &[String]| all.iter().map(|what| code(what.as_bytes())).collect::<Vec<_>>().into_iter();
+    list(page, "Refused while recording, and not allowed", named(&profile.not_granted));
+    list(page, "**Seen, but no rule can say it**", named(&profile.not_expressible));
+}
+
+fn list(page: &mut String, title: &str, items: impl ExactSizeIterator<Item = String>) {
+    let n = items.len();
+    if n == 0 {
+        return;
+    }
+    let _ = writeln!(page, "\n{title}:\n");
+    for item in items.take(MAX_RULES) {
+        let _ = writeln!(page, "- {item}");
+    }
+    more(page, n);
+}
+
+fn more(page: &mut String, n: usize) {
+    if n > MAX_RULES {
+        let _ = writeln!(page, "\nAnd {} more.", n - MAX_RULES);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Owns the facts of a recording and its profile that a person wants to read, for `summary.md`, the table at the end of
 //! `khard trace`, and `--json`. Knows no file and no clock.
 
+mod apparmor;
 mod markdown;
 mod risky;
 mod text;
@@ -9,6 +10,8 @@ mod words;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
+
+pub use apparmor::{AppArmorSummary, FoldedRule, GeneralisedRule, RiskyRule};
 
 use crate::recording::{Abi, Ended, Phase, Recording, Run, RunId, Subject, Witness};
 use crate::seccomp::{Arch, Generated};
@@ -35,6 +38,10 @@ pub struct Summary {
     pub seccomp: Option<SeccompSummary>,
     /// Why there is no seccomp profile, in words.
     pub no_seccomp: Option<String>,
+    /// The AppArmor profile, if there is one.
+    pub apparmor: Option<AppArmorSummary>,
+    /// Why there is no AppArmor profile, in words, if one was tried.
+    pub no_apparmor: Option<String>,
 }
 
 /// One run.
@@ -146,8 +153,18 @@ impl Summary {
             warnings: warnings(recording, profile.ok()),
             seccomp: profile.ok().map(|generated| seccomp(recording, generated)),
             no_seccomp: profile.err().map(str::to_owned),
+            apparmor: None,
+            no_apparmor: None,
             runs: runs.into_iter().map(run_summary).collect(),
         }
+    }
+
+    /// Adds the facts of the AppArmor profile, or in words why nothing could be made.
+    #[must_use]
+    pub fn with_apparmor(mut self, profile: Result<&crate::apparmor::Generated, &str>) -> Self {
+        self.apparmor = profile.ok().map(AppArmorSummary::new);
+        self.no_apparmor = profile.err().map(str::to_owned);
+        self
     }
 }
 

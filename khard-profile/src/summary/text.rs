@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
-use super::{RiskyCall, SeccompSummary, Summary, words};
+use super::{AppArmorSummary, RiskyCall, SeccompSummary, Summary, words};
 use crate::escape::{shell, terminal};
 
 /// Closed calls that are named; the rest is counted.
@@ -28,6 +28,12 @@ impl Summary {
         if let Some(why) = &self.no_seccomp {
             line("profile", &format!("none: {}", terminal(why.as_bytes())));
         }
+        if let Some(profile) = &self.apparmor {
+            apparmor_lines(profile, &mut line);
+        }
+        if let Some(why) = &self.no_apparmor {
+            line("apparmor", &format!("none: {}", terminal(why.as_bytes())));
+        }
         let mut coverages: BTreeMap<&str, usize> = BTreeMap::new();
         self.runs.iter().for_each(|run| *coverages.entry(&run.coverage).or_default() += 1);
         for (coverage, n) in coverages {
@@ -44,6 +50,29 @@ impl Summary {
         line("next", &format!("khard {next}"));
         text
     }
+}
+
+fn apparmor_lines(profile: &AppArmorSummary, line: &mut impl FnMut(&str, &str)) {
+    let n_rules: usize = profile.n_rules.values().sum();
+    let of: Vec<String> = profile.n_rules.iter().map(|(group, n)| format!("{group} {n}")).collect();
+    line("apparmor", &format!("{n_rules} rules ({})", of.join(", ")));
+    let counts = [
+        ("generalised", profile.generalised.len()),
+        ("folded", profile.folded.len()),
+        ("only attempted", profile.attempt_only.len()),
+        ("denied", profile.denied.len()),
+        ("not written", profile.not_expressible.len()),
+    ];
+    let counts = counts.into_iter().filter(|(_, n)| *n > 0).map(|(what, n)| format!("{what} {n}"));
+    let counts = counts.collect::<Vec<_>>().join(", ");
+    if !counts.is_empty() {
+        line("", &counts);
+    }
+    let mut risks: BTreeMap<&str, usize> = BTreeMap::new();
+    profile.open.iter().for_each(|risky| *risks.entry(risky.risk).or_default() += 1);
+    let open: Vec<String> = risks.iter().map(|(risk, n)| format!("{risk} ({n})")).collect();
+    profile.warnings.iter().for_each(|warning| line("warning", &terminal(warning.as_bytes())));
+    line("open", if open.is_empty() { "no risky rule".to_owned() } else { open.join("; ") }.as_str());
 }
 
 fn seccomp_lines(seccomp: &SeccompSummary, line: &mut impl FnMut(&str, &str)) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use khard_profile::Bytes;
@@ -10,6 +11,7 @@ use khard_profile::apparmor_text::ParsedProfile;
 use khard_profile::check::apparmor::Verdict;
 use khard_profile::check::{Question, check_apparmor};
 use khard_profile::recording::*;
+use khard_profile::summary::Summary;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -82,6 +84,23 @@ fn recording(keys: impl IntoIterator<Item = AccessKey>) -> Recording {
         recording.observe_access(run_id(0), key, Phase::Workload, Some(witness(nth))).unwrap();
     }
     recording
+}
+
+#[test]
+fn the_summary_of_a_container_that_does_everything() {
+    let mut recording = recording(everything());
+    let nr = khard_profile::syscalls::by_name("read").unwrap().number(Abi::X86_64).unwrap();
+    let key = SyscallKey { abi: Abi::X86_64, nr };
+    recording.observe_syscall(run_id(0), key, Phase::Workload, None).unwrap();
+    let generated = generate(&recording, &Policy { paths: Paths::balanced(), ..Policy::default() }).unwrap();
+    let summary = Summary::new(&recording, Err("not asked for")).with_apparmor(Ok(&generated));
+    let (page, text) = (summary.to_markdown(None), summary.to_text(Path::new("out")));
+    let (_, page) = page.split_once("## AppArmor").unwrap();
+    let (page, _) = page.split_once("## Files").unwrap();
+    insta::assert_snapshot!(format!("## AppArmor{page}\n{text}"));
+    let why = Summary::new(&recording, Err("")).with_apparmor(Err("nothing `seen`"));
+    assert!(why.to_markdown(None).contains("**There is no AppArmor profile:** `nothing \\x60seen\\x60`"));
+    assert!(why.to_text(Path::new("out")).contains("none: nothing `seen`"));
 }
 
 /// A run in which every class was observed.
@@ -257,7 +276,7 @@ fn code_keeps_its_one_name_and_a_made_up_one_is_warned_about() {
         file(name, FileOp::Exec, "x", FileFacts::default()),
     ]);
     let x = "[0-9A-Za-z]".repeat(6);
-    assert_eq!(rules(&generated), [format!("\"/tmp/lib.Xy12zQ\" mix,"), format!("\"/tmp/lib.{x}\" w,")]);
+    assert_eq!(rules(&generated), ["\"/tmp/lib.Xy12zQ\" mix,".to_owned(), format!("\"/tmp/lib.{x}\" w,")]);
     assert_eq!(generated.warnings.len(), 1, "{:?}", generated.warnings);
 }
 
@@ -570,8 +589,8 @@ fn more_paths_than_the_parser_can_compile_are_folded_and_counted() {
     let paths: Vec<String> = (0..2000)
         .flat_map(|nth| [format!("/srv/{}/{}", nth % 3, name(40)), format!("/etc/{}", name(4))])
         .collect();
-    let literal: String = paths.iter().map(|path| format!("\"{path}\" r,\n")).collect();
-    let error = compile(&format!("profile x {{\n{literal}}}\n")).unwrap_err();
+    let literal = paths.join("\" r,\n\"");
+    let error = compile(&format!("profile x {{\n\"{literal}\" r,\n}}\n")).unwrap_err();
     assert!(error.contains("Too many states"), "{}", error.lines().next().unwrap());
     let generated = of_granted(paths.iter().map(|path| open(path, "r")));
     compile(&generated.to_text(Style::default())).unwrap();
@@ -847,6 +866,11 @@ proptest! {
             let text = generated.to_text(Style { comments: true, complain: false });
             let rules = text.lines().filter_map(|line| line.split(" # ").next()).filter(|line| line.starts_with("  ") && line.ends_with(','));
             prop_assert_eq!(rules.count(), generated.rules.len());
+            let summary = Summary::new(&recording, Err("")).with_apparmor(Ok(&generated));
+            for line in summary.to_markdown(None).lines() {
+                let outside: String = line.split('`').step_by(2).collect();
+                prop_assert!(!outside.contains("capability") && !outside.contains('\u{1b}'), "{line}");
+            }
             prop_assert!(!text.contains(['\u{1b}', '\r']) && text.lines().all(|line| !line.starts_with("#i")), "{}", text);
         }
     }
