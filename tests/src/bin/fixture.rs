@@ -42,10 +42,7 @@ fn main() -> Result<()> {
             "enter" => fs::write(Path::new(&word).join("cgroup.procs"), "0").with_context(|| word.clone())?,
             "mkdir" => fs::create_dir(&word).with_context(|| word.clone())?,
             "comm" => fs::write("/proc/self/comm", unescaped(&word)).context("comm")?,
-            // For this thread: the exec is its next call that AppArmor could ask about.
-            "confine" => {
-                fs::write("/proc/thread-self/attr/apparmor/exec", format!("exec {word}")).context(word)?
-            }
+            "confine" => confine(&word)?,
             "touch" => drop(File::create(&word).with_context(|| word.clone())?),
             "await" => {
                 while !Path::new(&word).exists() {
@@ -56,6 +53,12 @@ fn main() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// For this thread: the exec is its next call that AppArmor could ask about.
+fn confine(profile: &str) -> Result<()> {
+    let file = "/proc/thread-self/attr/apparmor/exec";
+    fs::write(file, format!("exec {profile}")).with_context(|| format!("{file}: {profile}"))
 }
 
 fn number(name: &str) -> Result<libc::c_long> {

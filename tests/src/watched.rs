@@ -1,0 +1,114 @@
+//! Runs of workloads under AppArmor, judged: what khard recorded against what AppArmor was asked, and a profile that khard
+//! wrote against the same workload. Puts [`crate::workload`], [`crate::audit`] and [`crate::oracle`] together.
+
+#![expect(clippy::missing_panics_doc, reason = "a test fails by panicking")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use khard_profile::recording::Class;
+
+use crate::{
+    apparmor::{self, Loaded},
+    audit::{
+        self, Listener,
+        apparmor::{Event, Verdict, events},
+    },
+    oracle::{self, Compared, Told},
+    workload::{Ran, Workload},
+};
+
+/// By what means khard sees accesses on this kernel without guessing: LSM programs run only where `bpf` is a module.
+pub fn exact_attachments() -> &'static [&'static str] {
+    if apparmor::has_bpf_lsm() { &["lsm", "fexit"] } else { &["fexit"] }
+}
+
+/// What AppArmor told while `run` ran, whole.
+fn told<T>(run: impl FnOnce() -> T) -> (T, Vec<Event>) {
+    assert!(apparmor::is_here(), "this kernel has no AppArmor");
+    let mut listener = Listener::start().expect("audit");
+    let n_lost = listener.n_lost().expect("audit's status");
+    let result = run();
+    let heard = listener.take().expect("audit");
+    let n_lost_after = listener.n_lost().expect("audit's status");
+    audit::assert_whole(&heard, n_lost, n_lost_after).expect("a witness");
+    (result, events(&heard.records))
+}
+
+/// Runs a workload under a profile that has everything told, and compares; prints how well khard saw it.
+pub fn compare(name: &str, profile: &str, attach: &str) -> BTreeMap<Class, Compared> {
+    let workload = Workload::new(name);
+    let profile = Loaded::new(profile);
+    let ((ran, recording), events) = told(|| workload.confined_and_recorded(&profile, attach));
+    workload.assert_output(ran.code, &ran.stdout, &ran.stderr);
+    let told = Told::new(&events, &profile);
+    assert!(told.asked.get(&Class::Files).is_some_and(|files| files.len() > 10), "AppArmor told too little");
+    let compared = oracle::compare(&told.asked, &oracle::of_recording(&recording));
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let modules = if apparmor::has_bpf_lsm() { "bpf" } else { "no bpf" };
+    println!(
+        "\n{name} on {} ({modules}) by {attach}; records set aside: {:?}\n{}",
+        kernel.trim(),
+        told.aside,
+        oracle::table(&compared)
+    );
+    compared
+}
+
+/// What AppArmor was asked and khard did not record.
+pub fn missed(compared: &BTreeMap<Class, Compared>) -> Vec<String> {
+    let all = compared
+        .iter()
+        .flat_map(|(class, one)| one.missed.iter().map(move |what| format!("{class}: {what}")));
+    all.collect()
+}
+
+/// Fails if, by any exact means, khard recorded less than AppArmor was asked.
+pub fn assert_all_is_recorded(name: &str, profile: &str) {
+    let missed = exact_attachments().iter().flat_map(|attach| {
+        let missed = missed(&compare(name, profile, attach));
+        missed.into_iter().map(move |what| format!("by {attach}, {what}"))
+    });
+    let missed: Vec<_> = missed.collect();
+    assert!(missed.is_empty(), "khard did not record of {name}:\n{}", missed.join("\n"));
+}
+
+/// Records a workload, loads the profile that khard wrote, and runs it again: it must print the same, and be denied
+/// nothing.
+pub fn assert_no_denials(name: &str, attach: &str) {
+    let workload = Workload::new(name);
+    let (recorded, unconfined) = told(|| workload.traced(attach, &[]).expect(0));
+    workload.assert_output(recorded.code, &recorded.stdout, &recorded.stderr);
+    let old = denials(&unconfined, |_| true);
+    let file = profile_file(&recorded.out);
+    let text = fs::read_to_string(&file).expect("the profile that khard wrote");
+    let profile = Loaded::new(&text);
+    let (ran, events) = told(|| workload.confined(&profile));
+    let denied = denials(&events, |event| profile.is(&event.profile));
+    let new: Vec<_> = denied.difference(&old).map(String::as_str).collect();
+    let said = |what: &str| {
+        format!("{name} by {attach}: {what}\ndenied: {}\nunder:\n{text}", new.join("\n        "))
+    };
+    assert!(new.is_empty(), "{}", said("it was denied what it had done before"));
+    let Ran { code, stdout, stderr } = ran;
+    assert_eq!(code, 0, "{}", said(&stderr));
+    assert_eq!(stdout, recorded.stdout, "{}", said("it printed something else"));
+    println!("{name} by {attach}: {} lines of profile, nothing denied", text.lines().count());
+}
+
+/// What was refused, once each.
+fn denials(events: &[Event], of: impl Fn(&Event) -> bool) -> BTreeSet<String> {
+    let denied = events.iter().filter(|event| event.verdict == Verdict::Denied && of(event));
+    denied.map(|event| event.text.split_once("): ").map_or("", |(_, what)| what).to_owned()).collect()
+}
+
+/// The one file below a folder that is an AppArmor profile.
+fn profile_file(out: &Path) -> PathBuf {
+    let files: Vec<_> =
+        crate::khard::files_below(out).into_iter().filter(|file| file.ends_with(".apparmor")).collect();
+    let [file] = files.as_slice() else { panic!("khard wrote {} AppArmor profiles: {files:?}", files.len()) };
+    out.join(file)
+}

@@ -1,0 +1,175 @@
+//! Workloads that are commands: scripts with what they must print (`tests/workloads`). Owns running one alone, under khard,
+//! and under an AppArmor profile, always at the same place, so that runs can be compared. Knows nothing of what is compared.
+
+#![expect(clippy::missing_panics_doc, reason = "a test fails by panicking")]
+
+use std::{
+    env, fs,
+    net::{Ipv4Addr, TcpListener},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use khard_profile::recording::Recording;
+
+use crate::{
+    apparmor::Loaded,
+    cgroup::TestCgroup,
+    khard::{self, Done},
+    process::Owned,
+};
+
+/// A script and what it prints; `None` if that is not known beforehand.
+struct Script {
+    name: &'static str,
+    text: &'static str,
+    output: Option<&'static str>,
+    /// Programs without which it cannot run, by path: a shell's pattern of one `*` at most.
+    needs: &'static [&'static str],
+}
+
+macro_rules! script {
+    ($name:literal, $needs:expr) => {
+        Script {
+            name: $name,
+            text: include_str!(concat!("../workloads/", $name, ".sh")),
+            output: Some(include_str!(concat!("../workloads/", $name, ".out"))),
+            needs: $needs,
+        }
+    };
+}
+
+const SCRIPTS: [Script; 8] = [
+    script!("nginx", &["/usr/sbin/nginx", "/usr/bin/curl"]),
+    script!("redis", &["/usr/bin/redis-server", "/usr/bin/redis-cli"]),
+    script!("postgres", &["/usr/lib/postgresql"]),
+    script!("python", &["/usr/bin/python3", "/usr/bin/curl"]),
+    script!("coreutils", &[]),
+    script!("git", &["/usr/bin/git"]),
+    script!("gcc", &["/usr/bin/gcc"]),
+    Script { name: "exercise", text: include_str!("../workloads/exercise.sh"), output: None, needs: &[] },
+];
+
+/// A workload at its place.
+pub struct Workload {
+    script: &'static Script,
+    dir: PathBuf,
+    file: PathBuf,
+    port: u16,
+}
+
+impl Workload {
+    /// By name.
+    pub fn new(name: &str) -> Self {
+        let script = SCRIPTS.iter().find(|script| script.name == name);
+        let script = script.unwrap_or_else(|| panic!("no workload {name}"));
+        // A path without random letters, on a file system that has disk behind it.
+        let dir = PathBuf::from(format!("/var/tmp/khard-{}-{name}", std::process::id()));
+        let file = dir.with_extension("sh");
+        fs::write(&file, script.text).expect("a file in /var/tmp");
+        Self { script, dir, file, port: free_port() }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        self.script.name
+    }
+
+    /// What this machine lacks for it.
+    pub fn missing(&self) -> Option<&'static str> {
+        self.script.needs.iter().find(|path| !Path::new(path).exists()).copied()
+    }
+
+    /// The words of its command. Its folder is new and empty.
+    fn fresh(&self) -> [String; 4] {
+        let _ = fs::remove_dir_all(&self.dir);
+        fs::create_dir(&self.dir).expect("a folder in /var/tmp");
+        // Some of it is done by other users.
+        fs::set_permissions(&self.dir, fs::Permissions::from_mode(0o755)).expect("our own folder");
+        let text = |path: &Path| path.to_str().expect("a path of letters").to_owned();
+        ["/bin/sh".to_owned(), text(&self.file), text(&self.dir), self.port.to_string()]
+    }
+
+    /// Fails unless this is what it prints.
+    pub fn assert_output(&self, code: i32, stdout: &str, stderr: &str) {
+        assert_eq!(code, 0, "{} failed; it printed:\n{stdout}\nand said:\n{stderr}", self.name());
+        if let Some(expected) = self.script.output {
+            assert_eq!(stdout, expected, "{} printed something else and said:\n{stderr}", self.name());
+        }
+    }
+
+    /// Runs it as the command of a `khard trace`: its recording, and what it printed.
+    pub fn traced(&self, attach: &str, args: &[&str]) -> Done {
+        let command = self.fresh();
+        let mut words = vec!["--attach", attach, "--name", self.name()];
+        words.extend(args);
+        words.push("--");
+        words.extend(command.iter().map(String::as_str));
+        khard::trace(words).end()
+    }
+
+    /// Runs it under a profile; its status and what it printed.
+    pub fn confined(&self, profile: &Loaded) -> Ran {
+        let mut command = with_path(khard::fixture());
+        command.args(["confine", profile.name(), "exec"]).args(self.fresh());
+        ran(&mut command)
+    }
+
+    /// Runs it under a profile in a cgroup that khard records. What khard records of it begins with the exec that puts it
+    /// under the profile, which AppArmor is not asked about.
+    pub fn confined_and_recorded(&self, profile: &Loaded, attach: &str) -> (Ran, Recording) {
+        let cgroup = TestCgroup::planned(self.name());
+        let mut khard = khard::trace(["--attach", attach, "--cgroup", cgroup.path(), "--wait"]);
+        khard.is_ready();
+        cgroup.make();
+        let mut command = with_path(khard::fixture());
+        command.args(["confine", profile.name(), "enter"]).arg(cgroup.dir()).arg("exec").args(self.fresh());
+        let ran = ran(&mut command);
+        cgroup.remove();
+        (ran, khard.end().expect(0).recording(cgroup.name()))
+    }
+}
+
+impl Drop for Workload {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.dir);
+        let _ = fs::remove_file(&self.file);
+    }
+}
+
+/// How a run of a workload ended.
+pub struct Ran {
+    /// Its exit status, or -1 after a signal.
+    pub code: i32,
+    /// What it printed.
+    pub stdout: String,
+    /// What it said.
+    pub stderr: String,
+}
+
+fn ran(command: &mut Command) -> Ran {
+    // Files, not pipes: a daemon that a workload leaves behind must not keep us waiting.
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let file = |name: &str| fs::File::create(dir.path().join(name)).expect("a file in a new folder");
+    command.stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr"));
+    let code = Owned::spawn(command).wait().code().unwrap_or(-1);
+    let read = |name: &str| {
+        String::from_utf8_lossy(&fs::read(dir.path().join(name)).unwrap_or_default()).into_owned()
+    };
+    Ran { code, stdout: read("stdout"), stderr: read("stderr") }
+}
+
+/// The tests' programs are found by name.
+fn with_path(mut command: Command) -> Command {
+    let own = Path::new(command.get_program()).parent().expect("a folder of programs").to_owned();
+    let path = env::var_os("PATH").unwrap_or_default();
+    let path = env::join_paths(std::iter::once(own).chain(env::split_paths(&path))).expect("a PATH");
+    command.env("PATH", path);
+    command
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    listener.local_addr().expect("an address").port()
+}

@@ -1,0 +1,27 @@
+//! As `guest_denials`, of programs that take long in a guest, and by each means of seeing accesses.
+
+use khard_tests::watched::{assert_no_denials, exact_attachments};
+
+macro_rules! denied_nothing {
+    ($($test:ident: $name:literal,)*) => { $(
+        #[test]
+        fn $test() {
+            assert_no_denials($name, "auto");
+        }
+    )* };
+}
+
+denied_nothing! {
+    redis_is_denied_nothing_under_its_profile: "redis",
+    a_database_is_denied_nothing_under_its_profile: "postgres",
+    an_application_in_python_is_denied_nothing_under_its_profile: "python",
+    git_is_denied_nothing_under_its_profile: "git",
+    a_compiler_is_denied_nothing_under_its_profile: "gcc",
+}
+
+#[test]
+fn each_means_of_seeing_accesses_makes_a_profile_that_denies_nothing() {
+    for attach in exact_attachments() {
+        assert_no_denials("coreutils", attach);
+    }
+}

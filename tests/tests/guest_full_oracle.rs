@@ -1,0 +1,32 @@
+//! As `guest_oracle`, of servers, compilers and other programs that take long in a guest; and of khard without hooks, which
+//! must say how much it misses.
+
+use khard_tests::{
+    apparmor::complaining,
+    watched::{assert_all_is_recorded, compare},
+};
+
+macro_rules! recorded {
+    ($($test:ident: $name:literal,)*) => { $(
+        #[test]
+        fn $test() {
+            assert_all_is_recorded($name, &complaining("khard-oracle"));
+        }
+    )* };
+}
+
+recorded! {
+    khard_records_all_that_apparmor_is_asked_of_nginx: "nginx",
+    khard_records_all_that_apparmor_is_asked_of_redis: "redis",
+    khard_records_all_that_apparmor_is_asked_of_a_database: "postgres",
+    khard_records_all_that_apparmor_is_asked_of_an_application_in_python: "python",
+    khard_records_all_that_apparmor_is_asked_of_git: "git",
+    khard_records_all_that_apparmor_is_asked_of_a_compiler: "gcc",
+}
+
+#[test]
+fn by_system_calls_alone_khard_sees_most_files_of_a_script() {
+    let compared = compare("coreutils", &complaining("khard-oracle"), "syscall");
+    let files = &compared[&khard_profile::recording::Class::Files];
+    assert!(files.recall() > 0.5, "{files:?}");
+}

@@ -1,0 +1,2 @@
+# Each thing that AppArmor mediates, once. Argument: folder.
+exec exercise all "$1"
