@@ -142,23 +142,19 @@ impl<'a> Lexer<'a> {
         after.is_some_and(|byte| byte.is_ascii_whitespace() || matches!(byte, b'<' | b'"'))
     }
 
-    /// A quoted string, from its first quote.
+    /// A quoted string, from its first quote: to the first quote without a backslash before it, or, where the text has none any
+    /// more, to the last one with a backslash (flex takes the longest match).
     pub(super) fn quoted(&mut self) -> Result<Word, ProfileTextError> {
         let rest = &self.rest()[1..];
-        let mut length = 0;
-        while let Some(byte) = rest.get(length) {
-            match byte {
-                b'"' => {
-                    let word = self.word(&rest[..length], true)?;
-                    self.advance(length + 2);
-                    return Ok(word);
-                }
-                b'\\' if rest.get(length + 1) == Some(&b'"') => length += 2,
-                0 => break,
-                _ => length += 1,
-            }
-        }
-        Err(self.bad("a quote is not closed"))
+        let rest = rest.split(|byte| *byte == 0).next().unwrap_or_default();
+        let quotes = || rest.iter().enumerate().filter(|(_, byte)| **byte == b'"').map(|(at, _)| at);
+        let plain = quotes().find(|at| *at == 0 || rest[at - 1] != b'\\');
+        let Some(end) = plain.or_else(|| quotes().next_back()) else {
+            return Err(self.bad("a quote is not closed"));
+        };
+        let word = self.word(&rest[..end], true)?;
+        self.advance(end + 2);
+        Ok(word)
     }
 
     fn word(&self, raw: &[u8], quoted: bool) -> Result<Word, ProfileTextError> {
@@ -184,7 +180,8 @@ impl<'a> Lexer<'a> {
                 b'\\' if matches!(rest.get(length + 1), Some(b' ' | b'\t' | b'"' | b'!' | b',')) => {
                     length += 2;
                 }
-                b',' if !keyword && !is_end(rest.get(length + 1)) => length += 1,
+                // What follows the comma is taken as it is, a backslash too.
+                b',' if !keyword && !is_end(rest.get(length + 1)) => length += 2,
                 _ if is_end(Some(byte)) || ends.contains(byte) => break,
                 _ => length += 1,
             }

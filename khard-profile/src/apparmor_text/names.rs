@@ -17,14 +17,15 @@ pub(super) fn kind(word: &str) -> Option<u16> {
     (0..16).find(|number| words::kind(*number) == Some(word))
 }
 
-/// The type of a protocol that has one of its own (`network_mappings`, network.c).
-pub(super) fn protocol(word: &str) -> Option<u16> {
-    match word {
-        "tcp" => kind("stream"),
-        "udp" => kind("dgram"),
-        "icmp" => kind("raw"),
-        _ => None,
-    }
+/// The family and type of a protocol that has one of its own (`network_mappings`, network.c).
+pub(super) fn protocol(word: &str) -> Vec<(u16, u16)> {
+    let (families, name): (&[&str], _) = match word {
+        "tcp" => (&["inet", "inet6"], "stream"),
+        "udp" => (&["inet", "inet6"], "dgram"),
+        "icmp" => (&["inet"], "raw"),
+        _ => (&[], ""),
+    };
+    families.iter().filter_map(|name| family(name)).zip(kind(name).into_iter().cycle()).collect()
 }
 
 /// A signal's number, by its word.

@@ -120,7 +120,9 @@ fn scope(tokens: &[Token]) -> Result<(Scope, bool), String> {
     };
     Ok(match word.plain() {
         "file" | "link" | "safe" | "unsafe" => (Scope::File, true),
-        "capability" | "dbus" | "mqueue" | "change_profile" | "set" | "all" => (Scope::Other, false),
+        "capability" | "dbus" | "mqueue" | "change_profile" | "set" => (Scope::Other, false),
+        // With a path after it these are permissions.
+        "all" if tokens.len() == 1 => (Scope::Other, false),
         "network" | "unix" => (Scope::Network, false),
         "signal" => (Scope::Signal, false),
         "ptrace" => (Scope::Ptrace, false),
@@ -159,7 +161,6 @@ fn kind(tokens: &[Token], deny: bool, scopes: Scopes<'_>) -> Result<RuleKind, Pr
         },
         "io_uring" => io_uring(rest),
         "all" if rest.is_empty() => Ok(RuleKind::All),
-        "all" => bad("all stands alone"),
         "dbus" | "mqueue" | "change_profile" | "set" => Ok(RuleKind::Other),
         _ => file(tokens, deny, scopes),
     }
@@ -339,16 +340,13 @@ fn network(tokens: &[Token]) -> Result<RuleKind, Problem> {
             if let Some(kind) = names::kind(word) {
                 return Ok(RuleKind::Network(vec![(family, Some(kind))]));
             }
-            let kind = names::protocol(word).ok_or_else(|| {
-                Problem::Bad(format!("unknown family, type or protocol {word:?} of a network rule"))
-            })?;
-            let inet = [2, 10].into_iter().filter(|inet| family.is_none_or(|family| family == *inet));
-            let pairs: Vec<_> = inet.map(|family| (Some(family), Some(kind))).collect();
+            let known = names::protocol(word).into_iter();
+            let pairs = known.filter(|(inet, _)| family.is_none_or(|family| family == *inet));
+            let pairs: Vec<_> = pairs.map(|(family, kind)| (Some(family), Some(kind))).collect();
             if pairs.is_empty() {
-                bad(format!("{word} is a protocol of inet and inet6 only"))
-            } else {
-                Ok(RuleKind::Network(pairs))
+                return bad(format!("unknown family, type or protocol {word:?} of a network rule"));
             }
+            Ok(RuleKind::Network(pairs))
         }
         _ => bad("a network rule has a family, and a type or a protocol"),
     }
@@ -482,6 +480,13 @@ fn mount(tokens: &[Token], extra: u64, scopes: Scopes<'_>) -> Result<RuleKind, P
         [Token::Word(source), Token::Arrow, Token::Word(target)] => (Some(source), Some(target)),
         _ => return bad("a mount rule is: mount [fstype=…] [options=…] [source] [-> /target/]"),
     };
+    if rule.is_remount && rule.options.is_some_and(|options| options.at_most) {
+        return unjudged("remount rules with options in are not judged");
+    }
+    if rule.is_remount && rule.options.is_none() {
+        // No other flag: the parser compiles it so.
+        rule.options = Some(Options { at_most: false, flags: extra });
+    }
     rule.source = source.map(|source| pattern(source, true, scopes)).transpose()?;
     rule.target = target.map(|target| path(target, scopes)).transpose()?;
     Ok(RuleKind::Mount(rule))

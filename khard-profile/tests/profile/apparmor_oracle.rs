@@ -119,3 +119,32 @@ impl Dfa {
         self.0[&ACCEPT][state as usize]
     }
 }
+
+/// Classes of mediation (security/apparmor/include/apparmor.h), the first byte in the automaton that is not for files.
+pub(crate) const MOUNT: u8 = 7;
+pub(crate) const PTRACE: u8 = 9;
+pub(crate) const SIGNAL: u8 = 10;
+pub(crate) const NET: u8 = 14;
+
+impl Dfa {
+    /// Texts that are accepted with a permission, the shortest first: at most so many.
+    pub(crate) fn accepted(&self, permission: u32, most: usize) -> Vec<Vec<u8>> {
+        let mut found = Vec::new();
+        let mut open = std::collections::VecDeque::from([(START, Vec::new())]);
+        while let Some((state, text)) = open.pop_front() {
+            if self.accepts(state) & permission != 0 {
+                found.push(text.clone());
+            }
+            if found.len() >= most || text.len() > 24 || open.len() > 4096 {
+                break;
+            }
+            for byte in 1..=255 {
+                let next = self.next(state, byte);
+                if next != 0 {
+                    open.push_back((next, [text.as_slice(), &[byte]].concat()));
+                }
+            }
+        }
+        found
+    }
+}

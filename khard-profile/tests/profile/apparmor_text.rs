@@ -3,13 +3,13 @@
 use std::fmt::Write;
 
 use khard_profile::Bytes;
-use khard_profile::apparmor_text::{self, ParsedProfile};
-use khard_profile::check::apparmor::{Refusal, Verdict};
+use khard_profile::apparmor_text::ParsedProfile;
+use khard_profile::check::apparmor::Verdict;
 use khard_profile::check::{Question, check_apparmor};
 use khard_profile::recording::*;
 use proptest::prelude::*;
 
-use crate::apparmor_oracle::{self, Dfa, START};
+use crate::apparmor_oracle::{self, Dfa, MOUNT, NET, PTRACE, SIGNAL, START};
 use crate::support::{run, run_id, subject};
 
 /// One profile named `x`, with the flags of a container's.
@@ -98,6 +98,8 @@ proptest! {
             return Ok(());
         }
         let text = profile_of(&format!("/{} r,", parts.concat()));
+        // The parser's two layers disagree about where these end: khard refuses them always.
+        prop_assume!(!text.contains("[]") && !text.contains("[^]"));
         let parsed = ParsedProfile::parse(text.as_bytes());
         let Ok(blob) = apparmor_oracle::compile(text.as_bytes()) else {
             let judged = parsed.map(|profile| verdicts(&profile, &[open("/", "r", false)]));
@@ -171,6 +173,245 @@ proptest! {
                     prop_assert!(expected == (given, given), "{text} link {path} -> {target}: {verdict:?} {expected:?}");
                 }
             }
+        }
+    }
+}
+
+/// Parts of a name as it may be written, with quotes or without.
+fn any_written() -> impl Strategy<Value = String> {
+    let parts = [
+        "a",
+        "7",
+        "/",
+        "//",
+        ".",
+        "\\",
+        "\\\\",
+        "\\\"",
+        "\\ ",
+        "\\,",
+        "\\!",
+        "\\n",
+        "\\t",
+        "\\e",
+        "\\q",
+        "\\/",
+        "\\053",
+        "\\7",
+        "\\12",
+        "\\1234",
+        "\\777",
+        "\\400",
+        "\\x4",
+        "\\xff",
+        "\\xg",
+        "\\d65",
+        "\\d999",
+        "\\dq",
+        "\\*",
+        "\\?",
+        "\\[",
+        "\\{",
+        "\\}",
+        "\\^",
+        "\\@",
+        "\\052",
+        "\\100\\173pid\\175",
+        "^",
+        "$",
+        "(",
+        ")",
+        "+",
+        "|",
+        "=",
+        "#",
+        "-",
+        ">",
+        ",",
+        "@",
+        "{b,c}",
+        "é",
+        "[a]",
+        "'",
+        "&",
+        ";",
+        "~",
+        "%",
+        "\\134",
+        "\\042",
+        "\\040",
+        "\\054",
+    ];
+    let quoted = ["\"", "\" ", "!", " ", "\t"];
+    (any::<bool>(), proptest::collection::vec((0..parts.len(), 0..40_usize), 1..7)).prop_map(
+        move |(quotes, chosen)| {
+            let name: String = chosen
+                .into_iter()
+                .map(|(part, special)| if quotes && special < 2 { quoted[2 + special] } else { parts[part] })
+                .collect();
+            if quotes { format!("\"/{name}\"") } else { format!("/{name}") }
+        },
+    )
+}
+
+/// What the kernel is asked of mount(2) (`apparmor_sb_mount`, security/apparmor/lsm.c and mount.c).
+fn mount_bytes(fstype: &str, source: &str, target: &str, flags: u64) -> Vec<u8> {
+    const PROPAGATION: u64 = 0b1111 << 17;
+    let (source, fstype, flags) = match flags {
+        _ if flags & 1 << 5 != 0 => ("", "", flags),
+        _ if flags & 1 << 12 != 0 => (source, "", flags & (1 << 12 | 1 << 14)),
+        _ if flags & PROPAGATION != 0 => ("", "", flags & (PROPAGATION | 1 << 14 | 1 << 15)),
+        _ if flags & 1 << 13 != 0 => (source, "", 1 << 13),
+        _ => (source, fstype, flags),
+    };
+    let mut bytes = [target.as_bytes(), b"\0", source.as_bytes(), b"\0", fstype.as_bytes(), b"\0"].concat();
+    bytes.extend((0..32_u8).filter(|bit| flags & 1 << bit != 0).map(|bit| bit + 1));
+    bytes
+}
+
+fn any_mount_rule() -> impl Strategy<Value = String> {
+    let options = proptest::sample::select(vec![
+        "",
+        "options=(rw,bind)",
+        "options=(rw,rbind)",
+        "options=(ro,nosuid)",
+        "options=(rw)",
+        "options in (ro,nosuid,nodev)",
+        "options=(rw,rprivate)",
+        "options=(private)",
+        "options=(rw,move)",
+        "options=(remount,ro)",
+        "options in (bind,ro)",
+        "options=(remount,ro,bind)",
+        "options in (remount,ro,nosuid)",
+        "options in (ro,rshared)",
+        "options=(rw,slave,silent)",
+    ]);
+    let fstype =
+        proptest::sample::select(vec!["", "", "fstype=tmpfs", "fstype=(ext4,tmpfs)", "fstype=fuse.*"]);
+    let names = proptest::sample::select(vec![
+        "",
+        "/a/",
+        "tmpfs",
+        "/a/ -> /m/",
+        "-> /m/",
+        "-> /**",
+        "tmpfs -> /m/",
+        "/* -> /m/",
+    ]);
+    (options, fstype, names).prop_map(|(options, fstype, names)| format!("mount {fstype} {options} {names}"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn names_are_read_as_the_parser_reads_them(written in any_written()) {
+        if !apparmor_oracle::is_here() {
+            return Ok(());
+        }
+        let text = profile_of(&format!("{written} r,"));
+        let parsed = ParsedProfile::parse(text.as_bytes());
+        let Ok(blob) = apparmor_oracle::compile(text.as_bytes()) else {
+            prop_assert!(parsed.is_err(), "{text} {parsed:?}");
+            return Ok(());
+        };
+        let profile = parsed.map_err(|error| TestCaseError::fail(format!("{error}: {text}")))?;
+        let dfa = Dfa::all(&blob).pop().unwrap();
+        for path in dfa.accepted(4, 16) {
+            let near = [path.as_slice(), b"/"].concat();
+            for path in [path, near] {
+                let expected = dfa.accepts(dfa.run(START, &path)) & 4 != 0;
+                let verdict = &verdicts(&profile, &[open(path.clone(), "r", false)])[0];
+                prop_assert_eq!(is_granted(verdict), expected, "{} {}", &text, path.escape_ascii());
+            }
+        }
+    }
+
+    #[test]
+    fn signals_traces_and_sockets_are_granted_as_compiled(
+        rules in proptest::collection::vec(proptest::sample::select(vec![
+            "signal,", "signal send,", "signal (receive) peer=x,", "signal (send,receive) set=(term,hup) peer=x,", "deny signal set=kill,",
+            "signal (send) set=(rtmin+3,exists) peer={unconfined,run?},", "signal peer=/usr/*,", "signal send peer=/usr/**,",
+            "ptrace,", "ptrace (read,readby) peer=x,", "ptrace trace peer=@{profile_name},", "deny ptrace tracedby,", "ptrace readby peer=un*,",
+            "network,", "network inet,", "network inet stream,", "network dgram,", "network tcp,", "network inet6 udp,", "network icmp,",
+            "deny network netlink,", "network unix seqpacket,", "unix,", "deny network raw,",
+        ]), 1..6)
+    ) {
+        if !apparmor_oracle::is_here() {
+            return Ok(());
+        }
+        let text = profile_of(&rules.join("\n"));
+        let profile = ParsedProfile::parse(text.as_bytes()).unwrap();
+        let blob = apparmor_oracle::compile(text.as_bytes()).map_err(TestCaseError::fail)?;
+        let dfa = Dfa::all(&blob).swap_remove(0);
+        let class = |class: u8| dfa.next(START, class);
+        for label in ["x", "unconfined", "runc", "/usr/bin/a", "/usr/a"] {
+            let inside = label == "x";
+            let peer = if inside { Peer::Inside } else { Peer::Outside { label: Some(label.into()) } };
+            for (signal, mapped) in [(0, 35), (1, 1), (9, 9), (15, 15), (34, 130), (35, 131)] {
+                let accept = dfa.accepts(dfa.run(dfa.next(class(SIGNAL), mapped), label.as_bytes()));
+                let expected = accept & 2 != 0 && (!inside || accept & 4 != 0);
+                let verdict = &verdicts(&profile, &[Access::Signal { signal, peer: peer.clone() }])[0];
+                prop_assert_eq!(is_granted(verdict), expected, "{} signal {} to {}", &text, signal, label);
+            }
+            // Bits: security/apparmor/include/ipc.h and perms.h.
+            for (mode, does, suffers) in [(PtraceMode::Read, 4, 16), (PtraceMode::Trace, 2, 8)] {
+                let accept = dfa.accepts(dfa.run(class(PTRACE), label.as_bytes()));
+                let expected = accept & does != 0 && (!inside || accept & suffers != 0);
+                let verdict = &verdicts(&profile, &[Access::Ptrace { mode, peer: peer.clone() }])[0];
+                prop_assert_eq!(is_granted(verdict), expected, "{} {} of {} {:#x}", &text, mode, label, accept);
+            }
+        }
+        for (family, kind) in [(1, 1), (1, 5), (2, 1), (2, 2), (2, 3), (10, 2), (10, 3), (16, 3), (17, 10)] {
+            let bytes = [u16::to_be_bytes(family), u16::to_be_bytes(kind)].concat();
+            let expected = dfa.accepts(dfa.run(class(NET), &bytes)) & 16 != 0;
+            let verdict = &verdicts(&profile, &[Access::Network { family, kind }])[0];
+            prop_assert_eq!(is_granted(verdict), expected, "{} network {} {}", &text, family, kind);
+        }
+    }
+
+    #[test]
+    fn mounts_that_are_granted_are_granted_as_compiled(
+        rules in proptest::collection::vec(prop_oneof![
+            4 => any_mount_rule(),
+            1 => proptest::sample::select(vec![
+                "remount", "remount /m/", "remount options=ro /m/",
+                "remount options in (ro,nosuid)", "umount", "umount /m/", "umount /*/", "pivot_root", "pivot_root /n/",
+                "pivot_root oldroot=/n/old/ /n/", "pivot_root oldroot=/n/**",
+            ]).prop_map(str::to_owned),
+        ], 1..4)
+    ) {
+        if !apparmor_oracle::is_here() {
+            return Ok(());
+        }
+        let text = profile_of(&rules.iter().map(|rule| format!("{rule},\n")).collect::<String>());
+        let parsed = ParsedProfile::parse(text.as_bytes());
+        let Ok(blob) = apparmor_oracle::compile(text.as_bytes()) else { return Ok(()) };
+        let profile = parsed.unwrap();
+        let dfa = Dfa::all(&blob).swap_remove(0);
+        let start = dfa.next(START, MOUNT);
+        let mut cases = Vec::new();
+        for (fstype, source) in [("tmpfs", "tmpfs"), ("ext4", "/a/"), ("fuse.x", "/dev/b"), ("", "/a/")] {
+            for target in ["/m/", "/n/o/"] {
+                for flags in [0, 1, 2, 3, 4, 1 << 12, 1 << 12 | 1, 5 << 12, 1 << 13, 1 << 18, 1 << 18 | 1 << 14, 1 << 20, 1 << 19 | 1 << 15,
+                    1 << 5, 1 << 5 | 1, 1 << 5 | 3, 1 << 5 | 1 << 12 | 1] {
+                    let what = Access::Mount { fstype: fstype.into(), source: source.into(), target: target.into(), flags };
+                    cases.push((what, mount_bytes(fstype, source, target, flags), 2));
+                }
+            }
+        }
+        for target in ["/m/", "/n/", "/"] {
+            cases.push((Access::Umount { target: target.into(), flags: 0 }, target.into(), 4));
+            let old = format!("{target}old/");
+            let bytes = [target.as_bytes(), b"\0", old.as_bytes()].concat();
+            cases.push((Access::PivotRoot { new_root: target.into(), put_old: old.as_str().into() }, bytes, 1));
+        }
+        let accesses: Vec<_> = cases.iter().map(|(what, ..)| what.clone()).collect();
+        for ((what, bytes, permission), verdict) in cases.iter().zip(verdicts(&profile, &accesses)) {
+            let expected = dfa.accepts(dfa.run(start, bytes)) & permission != 0;
+            // Not the other way: 3.0.8 widens mount rules (CVE-2016-1585), and khard says what they say.
+            prop_assert!(expected || !is_granted(&verdict), "{text} {what:?} {verdict:?}");
         }
     }
 }

@@ -6,6 +6,7 @@ mod apparmor_oracle;
 mod apparmor_text;
 mod bpf;
 mod check;
+mod check_apparmor;
 mod recording;
 mod seccomp;
 mod summary;

@@ -1,9 +1,15 @@
 //! `khard check`.
 
-use std::{collections::BTreeSet, io::Write, path::PathBuf, process::ExitCode};
+use std::{
+    collections::BTreeSet,
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context, Result};
 use khard_profile::{
+    apparmor_text::ParsedProfile,
     check::{self, Profile, Question},
     recording::PhaseSet,
     seccomp::Policy,
@@ -11,16 +17,17 @@ use khard_profile::{
 
 use crate::input;
 
-/// Asks of a seccomp profile, by whomever it was made, whether it would have refused anything in a recorded run.
+/// Asks of a seccomp or AppArmor profile, by whomever it was made, whether it would have refused anything in a recorded run.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   khard check seccomp.json --against profiles-out/web/nginx/recording.json
+  khard check nginx.apparmor --against profiles-out/web/nginx
   khard check docker-default.json --against recording.json --caps CAP_CHOWN,CAP_SYS_ADMIN
 
 Exit status: 0 nothing is refused, 1 something is, 2 an error.")]
 pub(super) struct Args {
-    /// A profile in the OCI runtime's, Docker's or Podman's form
+    /// A seccomp profile (JSON) in the OCI runtime's, Docker's or Podman's form, or an AppArmor profile (text)
     #[arg(value_name = "PROFILE")]
     profile: PathBuf,
     /// The recording: a file, or a folder with a recording.json
@@ -37,20 +44,52 @@ pub(super) struct Args {
     json: bool,
 }
 
+/// A profile of either kind. A seccomp profile is a JSON object, which no AppArmor profile can begin as.
+pub(super) enum AnyProfile {
+    Seccomp(Profile),
+    AppArmor(ParsedProfile),
+}
+
+impl AnyProfile {
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        let text = input::read_limited(path)?;
+        if text.trim_ascii_start().starts_with(b"{") {
+            let profile = Profile::from_json(&text);
+            profile.map(Self::Seccomp).with_context(|| format!("{} is no seccomp profile", path.display()))
+        } else {
+            let profile = ParsedProfile::parse(&text);
+            profile.map(Self::AppArmor).with_context(|| {
+                format!(
+                    "{} is neither a seccomp profile (JSON) nor a usable AppArmor profile",
+                    path.display()
+                )
+            })
+        }
+    }
+}
+
 /// Runs the verb.
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let json = input::read_limited(&args.profile)?;
-    let profile = Profile::from_json(&json)
-        .with_context(|| format!("{} is no seccomp profile", args.profile.display()))?;
+    let profile = AnyProfile::read(&args.profile)?;
     let (_, recording) = input::recording(&args.against)?;
     let caps: Option<BTreeSet<String>> = args.caps.as_ref().map(|caps| caps.iter().cloned().collect());
-    let report = check::check(&profile, &recording, &Question { phases: args.phases, caps });
+    let question = Question { phases: args.phases, caps };
+    let (value, text, passes) = match &profile {
+        AnyProfile::Seccomp(profile) => {
+            let report = check::check(profile, &recording, &question);
+            (report.to_value(), report.to_text(), report.passes())
+        }
+        AnyProfile::AppArmor(profile) => {
+            let report = check::check_apparmor(profile, &recording, &question);
+            (report.to_value(), report.to_text(), report.passes())
+        }
+    };
     let mut out = std::io::stdout().lock();
     if args.json {
-        serde_json::to_writer(&mut out, &report.to_value())?;
+        serde_json::to_writer(&mut out, &value)?;
         writeln!(out)?;
     } else {
-        write!(out, "{}", report.to_text())?;
+        write!(out, "{text}")?;
     }
-    Ok(if report.passes() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(if passes { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }

@@ -5,6 +5,7 @@
 
 mod check;
 mod doctor;
+mod explain;
 mod generate;
 mod trace;
 
@@ -50,6 +51,8 @@ enum Verb {
     Generate(generate::Args),
     /// Would this profile have refused anything in a recorded run?
     Check(check::Args),
+    /// Why is this rule in the profile? Who did it, when, in how many runs?
+    Explain(explain::Args),
     /// What this machine allows, and what therefore works
     Doctor(doctor::Args),
 }
@@ -160,6 +163,7 @@ pub fn main() -> ExitCode {
         }
         Verb::Generate(args) => (generate::run(&args), ERROR),
         Verb::Check(args) => (check::run(&args), ERROR),
+        Verb::Explain(args) => (explain::run(&args), ERROR),
         Verb::Doctor(args) => (doctor::run(&args), ERROR),
     };
     match result {
