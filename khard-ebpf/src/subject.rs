@@ -46,6 +46,12 @@ pub(crate) fn cached_slot_of(current: Current) -> u64 {
     cached_slot(current.cgroup_id())
 }
 
+/// Whether the current task may be of a subject, by the cache alone.
+#[inline(always)]
+pub(crate) fn is_current_recorded() -> bool {
+    cached_slot_of(Current::get()) != 0
+}
+
 /// The slot of the cgroup with this id, in the same way.
 #[inline(always)]
 pub(crate) fn cached_slot(id: u64) -> u64 {

@@ -117,20 +117,12 @@ pub(crate) fn index<const MASK: u64>(mut value: u64) -> usize {
 /// `END - n` as an index, for `n` below `END`, a power of two.
 ///
 /// VERIFIER: as [`index`]; the subtraction is written out too, for LLVM would move it to the pointer, which must not be
-/// moved backwards.
+/// moved backwards. (A negation would do too, but 6.1 forgets what it knows of its operand.)
 #[inline(always)]
 pub(crate) fn from_end<const END: u64>(n: u64) -> usize {
-    let mut at = n;
+    let (mut n, mut at) = (n, END);
     // SAFETY: no memory is touched.
-    unsafe {
-        core::arch::asm!(
-            "{0} &= {mask}",
-            "{0} = -{0}",
-            "{0} += {end}",
-            inout(reg) at,
-            mask = const END - 1,
-            end = const END,
-        );
-    }
+    unsafe { core::arch::asm!("{0} &= {mask}", "{1} -= {0}", inout(reg) n, inout(reg) at, mask = const END - 1) };
+    let _ = n;
     at as usize
 }

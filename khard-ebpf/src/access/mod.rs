@@ -3,6 +3,7 @@
 //! The marks of what is known are the kernel's to forget (least recently used): an access without a mark is sent, and user
 //! space keeps what it was sent. So a lost mark costs a record, and a mark is set only once the record was submitted.
 
+mod names;
 mod scratch;
 mod walk;
 
@@ -20,14 +21,17 @@ use khard_common::{
     limits::{ACCESS_RING_BYTES, ACCESS_RING_SHARE, ACCESSES, EXE_BYTES, SEEN_ACCESSES},
     phase::{JOINER, UNTOLD, WORKLOAD},
     slot::Slot,
+    stats,
 };
 
+use self::names::Name;
 use self::scratch::{END, Scratch};
 use crate::{
     kernel::{
         path::{Inode, Place},
         task::Current,
     },
+    maps::count,
     phase, subject,
     word::{self, opaque},
 };
@@ -114,12 +118,10 @@ impl Access {
         self.scratch.record.lens[part] = (before - self.scratch.walk.at) as u16;
     }
 
-    /// Notes who owns a file: a name without an inode will be the task's own.
+    /// Notes who owns a file.
     #[inline(always)]
     pub(crate) fn note_owner(&mut self, inode: Inode) {
-        if inode.0 == 0 || inode.uid() == Current::task().fsuid() {
-            self.scratch.record.flags |= flag::OWNER;
-        }
+        self.scratch.record.flags |= owner(inode);
     }
 
     /// Adds `/` as a part: AppArmor's name for what has none.
@@ -151,10 +153,47 @@ impl Access {
         self.scratch.record.lens[part] = (before - self.scratch.walk.at) as u16;
     }
 
-    /// Sends the access unless it is known.
+    /// Sends the access unless it is known. True if it is known now.
     #[inline(always)]
-    pub(crate) fn send(self) {
-        finish(self.scratch, self.slot);
+    pub(crate) fn send(self) -> bool {
+        finish(self.scratch, self.slot)
+    }
+}
+
+/// Whether the task owns a file: a name without an inode will be its own.
+#[inline(always)]
+fn owner(inode: Inode) -> u32 {
+    if inode.0 == 0 || inode.uid() == Current::task().fsuid() { flag::OWNER } else { 0 }
+}
+
+/// An access to one path, in the cheap way where the name is known to have been asked the same.
+#[inline(always)]
+pub(crate) fn to_place(
+    asker: &Asker,
+    op: Op,
+    perms: u16,
+    flags: u32,
+    place: Place,
+    is_directory: bool,
+    owned: Inode,
+) {
+    let epoch = names::epoch();
+    let flags = flags | owner(owned);
+    // SAFETY: a valid slot.
+    let subject_id = unsafe { core::ptr::read_volatile(&raw const (*asker.slot).subject_id) };
+    let what = u64::from(op as u8)
+        | u64::from(asker.phase) << 8
+        | u64::from(perms) << 16
+        | u64::from(flags | u32::from(is_directory) << 31) << 32;
+    let name = Name::new(subject_id, place, what);
+    if name.is_known(epoch) {
+        count(stats::ACCESSES_KNOWN_BY_NAME);
+        return;
+    }
+    let Some(mut access) = Access::begin(asker, op, perms, flags, [0; 2]) else { return };
+    access.add_path(0, place, is_directory);
+    if access.send() {
+        name.remember(epoch);
     }
 }
 
@@ -170,11 +209,13 @@ fn put_string(scratch: &mut Scratch, string: u64, of_kernel: bool) {
 }
 
 #[inline(never)]
-fn finish(scratch: &mut Scratch, slot: *mut Slot) {
+fn finish(scratch: &mut Scratch, slot: *mut Slot) -> bool {
     mix_rest(scratch);
     let mark = Mark { subject_id: scratch.record.subject_id, hash: scratch.walk.hash };
     // SAFETY: values are never looked at.
-    if unsafe { SEEN.get(mark) }.is_some() {
+    let is_known = unsafe { SEEN.get(mark) }.is_some();
+    let mut is_sent = false;
+    if is_known {
         // SAFETY: a valid slot.
         unsafe { word::add(&raw mut (*slot).accesses_known, 1) };
     } else {
@@ -182,11 +223,13 @@ fn finish(scratch: &mut Scratch, slot: *mut Slot) {
             // SAFETY: a valid slot.
             unsafe { word::add(&raw mut (*slot).accesses_unread, 1) };
         }
-        if submit(scratch, slot) {
+        is_sent = submit(scratch, slot);
+        if is_sent {
             let _ = SEEN.insert(mark, 1, u64::from(BPF_ANY));
         }
     }
     scratch.release();
+    is_known || is_sent
 }
 
 /// Everything but the path that makes two accesses different.

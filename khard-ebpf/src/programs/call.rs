@@ -3,7 +3,8 @@
 //! the kernel has just read. Paths that are strings are sent as such, with the directory that they begin in.
 
 use aya_ebpf::{
-    helpers::generated::bpf_probe_read_user,
+    EbpfContext as _,
+    helpers::generated::{bpf_get_stack, bpf_probe_read_user},
     macros::{btf_tracepoint, map, raw_tracepoint},
     maps::Array,
     programs::{BtfTracePointContext, RawTracePointContext},
@@ -500,15 +501,38 @@ pub(crate) fn exec(ctx: RawTracePointContext) -> i32 {
     0
 }
 
+/// `security_vm_enough_memory_mm()`, from its first byte to its end; 0 where the kernel does not list it.
+#[unsafe(no_mangle)]
+static VM_CAPABILITY_BEGIN: aya_ebpf::Global<u64> = aya_ebpf::Global::new(0);
+/// See [`VM_CAPABILITY_BEGIN`].
+#[unsafe(no_mangle)]
+static VM_CAPABILITY_END: aya_ebpf::Global<u64> = aya_ebpf::Global::new(0);
+
+/// `CAP_SYS_ADMIN` (include/uapi/linux/capability.h).
+const CAP_SYS_ADMIN: u64 = 21;
+
 /// `raw_tp/cap_capable(cred, target_ns, capable_ns, cap, ret)`: include/trace/events/capability.h, since 6.14. What was asked
 /// with which options it does not tell.
 #[raw_tracepoint(tracepoint = "cap_capable")]
 pub(crate) fn cap_capable(ctx: RawTracePointContext) -> i32 {
-    let verdict = ctx.arg::<u64>(4) as i32;
-    if verdict == 0 {
-        hook::of_capability(ctx.arg(0), ctx.arg::<u64>(3) & 63, 0, 0);
+    let (capability, verdict) = (ctx.arg::<u64>(3) & 63, ctx.arg::<u64>(4) as i32);
+    if verdict != 0 || (capability == CAP_SYS_ADMIN && subject::is_current_recorded() && is_about_memory(&ctx)) {
+        return 0;
     }
+    hook::of_capability(ctx.arg(0), capability, 0, 0);
     0
+}
+
+/// Whether the kernel asks how much memory there may be: for each growth of any process, and past every other security module
+/// (`cap_vm_enough_memory()`, security/commoncap.c). Only the callers tell, and that one itself may have left none of its own: it
+/// ends in the call.
+#[inline(always)]
+fn is_about_memory(ctx: &RawTracePointContext) -> bool {
+    let (begin, end) = (VM_CAPABILITY_BEGIN.load(), VM_CAPABILITY_END.load());
+    let mut callers = [0u64; 8];
+    // SAFETY: the buffer has that many bytes.
+    unsafe { bpf_get_stack(ctx.as_ptr(), callers.as_mut_ptr().cast(), size_of_val(&callers) as u32, 0) };
+    callers.iter().any(|caller| (begin..end).contains(caller))
 }
 
 /// `raw_tp/signal_generate(sig, info, task, group, result)`: include/trace/events/signal.h.

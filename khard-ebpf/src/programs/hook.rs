@@ -8,7 +8,7 @@ use aya_ebpf::{
 use khard_common::access::{Op, flag, perms};
 
 use crate::{
-    access::{Access, Asker},
+    access::{self, Access, Asker},
     kernel::{
         offset,
         path::{Dentry, File, Inode, Place},
@@ -101,13 +101,9 @@ pub(super) fn of_place_by(
     is_directory: bool,
     owned: Inode,
 ) {
-    if place.dentry.is_internal() {
-        return;
+    if !place.dentry.is_internal() {
+        access::to_place(asker, op, perms, flags, place, is_directory, owned);
     }
-    let Some(mut access) = Access::begin(asker, op, perms, flags, [0; 2]) else { return };
-    access.note_owner(owned);
-    access.add_path(0, place, is_directory);
-    access.send();
 }
 
 #[inline(always)]

@@ -24,6 +24,7 @@ use super::{
     plan::{AttachPlan, KernelVersion},
     programs::{AttachPoint, Program},
     slots::{SlotNumber, Slots},
+    symbols::Symbols,
     unpreempted::Unpreempted,
 };
 use crate::{causes::with_causes, host};
@@ -153,6 +154,12 @@ impl Bpf {
         for (name, offset) in &offsets {
             loader.override_global(name, offset, true);
         }
+        // Without them nothing is lost: see `symbols`.
+        let symbols = Symbols::of_kernel().unwrap_or_default();
+        loader.override_global("RENAME_LOCK", &symbols.rename_lock, true);
+        loader.override_global("MOUNT_LOCK", &symbols.mount_lock, true);
+        loader.override_global("VM_CAPABILITY_BEGIN", &symbols.vm_capability.0, true);
+        loader.override_global("VM_CAPABILITY_END", &symbols.vm_capability.1, true);
         let log_level = u8::try_from(tracing_level()).unwrap_or(0);
         loader.override_global(aya_log::LEVEL, &log_level, false);
         let mut ebpf = loader.load(bytes).map_err(object_error)?;
@@ -260,7 +267,9 @@ impl Bpf {
             }
         }
         // The last way is the one that might have worked where none is better.
-        Ok(Watched::Not { reason: reasons.pop().unwrap_or_else(|| "khard was asked for other means".to_owned()) })
+        Ok(Watched::Not {
+            reason: reasons.pop().unwrap_or_else(|| "khard was asked for other means".to_owned()),
+        })
     }
 
     /// Attaches programs of one kind of trampoline. `possible`: whether the kernel allows the kind; the first refusal tells.

@@ -14,6 +14,7 @@ mod object;
 mod plan;
 mod programs;
 mod slots;
+mod symbols;
 mod unpreempted;
 
 pub use attachment::{AttachChoice, Watched, Watching, bpf_lsm_runs, of_class};
