@@ -204,6 +204,22 @@ fn creating_truncating_deleting_appending_and_changing_are_one_letter() {
 }
 
 #[test]
+fn a_rule_names_the_first_of_all_who_needed_it() {
+    let keys = [open("/f", "w"), open("/f", "r"), open("/f", "rw")].map(granted);
+    for first in 0..3 {
+        let mut recording = Recording::new(subject());
+        recording.add_run(observed_run());
+        for (nth, key) in (0..).zip(keys.clone()) {
+            let witness = witness((nth + 3 - first) % 3);
+            recording.observe_access(run_id(0), key, Phase::Workload, Some(witness)).unwrap();
+        }
+        let generated = generate(&recording, &Policy::default()).unwrap();
+        let rule = generated.rules.iter().find(|rule| rule.floor.is_none()).unwrap();
+        assert_eq!((rule.witness.as_ref().unwrap().time_ns, rule.originals.len()), (0, 3));
+    }
+}
+
+#[test]
 fn what_is_executed_stays_under_the_profile_also_without_a_name() {
     let exec = |path: &str| file(path, FileOp::Exec, "x", FileFacts::default());
     let generated = of_granted([exec("/bin/sh"), open("/bin/sh", "r"), exec("/")]);
