@@ -86,7 +86,7 @@ pub struct Written {
 /// Writes the profiles and the summary of a recording. Without a profile, the summary says why, and a profile of an
 /// earlier recording is removed: it would pass for this one's.
 pub fn write(recording: &Recording, choices: &ProfileChoices, dir: &OutDir) -> Result<Written, ProfileError> {
-    let (summary, json, no_profile) = match generate(recording, choices) {
+    let (mut summary, json, no_profile) = match generate(recording, choices) {
         Ok(generated) => {
             let json = generated.profile.to_json()?;
             (Summary::new(recording, Ok(&generated)), Some(json), None)
@@ -103,11 +103,15 @@ pub fn write(recording: &Recording, choices: &ProfileChoices, dir: &OutDir) -> R
             let text = generated.to_text(choices.style);
             let compiled = compile::apparmor(&text)?;
             dir.write(&file, text.as_bytes())?;
-            let _ = compiled;
+            summary = summary.with_apparmor(Ok(&generated));
+            if let Some(compiled) = compiled {
+                let took_ms = u64::try_from(compiled.took.as_millis()).unwrap_or(u64::MAX);
+                summary = summary.with_compiled(took_ms, compiled.n_bytes);
+            }
         }
         Err(why) => {
             dir.remove(&file);
-            tracing::warn!("no AppArmor profile: {why}");
+            summary = summary.with_apparmor(Err(&why));
         }
     }
     dir.write(SUMMARY_FILE, summary.to_markdown(json.as_deref()).as_bytes())?;

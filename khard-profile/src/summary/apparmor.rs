@@ -26,6 +26,8 @@ pub struct AppArmorSummary {
     pub n_floor: usize,
     /// How many states the rules for files make; the parser can make 65,535.
     pub n_states: usize,
+    /// What the parser made of it, where there is one.
+    pub compiled: Option<Compiled>,
     /// What is open that a reader should know.
     pub open: Vec<RiskyRule>,
     /// Rules for names that will be others next time.
@@ -42,6 +44,15 @@ pub struct AppArmorSummary {
     pub not_granted: Vec<String>,
     /// Capabilities that were only tested for, and are not granted.
     pub optional_capabilities: Vec<&'static str>,
+}
+
+/// A compiled profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Compiled {
+    /// How long the parser took.
+    pub took_ms: u64,
+    /// What the kernel is given.
+    pub n_bytes: usize,
 }
 
 /// A rule of which a reader should know.
@@ -92,6 +103,7 @@ impl AppArmorSummary {
             n_rules,
             n_floor: allowing().filter(|rule| rule.floor.is_some()).count(),
             n_states: generated.n_states,
+            compiled: None,
             open: allowing()
                 .filter_map(|rule| {
                     let (text, witness) = (rule.to_text(), rule.witness.clone());

@@ -86,6 +86,10 @@ fn runs(page: &mut String, summary: &Summary) {
         let (image, id) = run.image.as_ref()?;
         Some(format!("{} = {}", code(image.as_bytes()), code(id.as_bytes())))
     });
+    let accesses: std::collections::BTreeSet<_> = summary.runs.iter().flat_map(|run| &run.accesses).collect();
+    for (coverage, classes) in accesses {
+        let _ = writeln!(page, "- {}: {}", classes.join(", "), code(coverage.as_bytes()));
+    }
     if let Some(label) = words::derivation(&summary.subject) {
         let _ = writeln!(
             page,
@@ -187,6 +191,9 @@ fn apparmor(page: &mut String, profile: &AppArmorSummary) {
     }
     let _ = writeln!(page, "- rules that nobody was seen to need (floor): {}", profile.n_floor);
     let _ = writeln!(page, "- the paths make {} states; the parser can compile 65,535", profile.n_states);
+    if let Some(compiled) = profile.compiled {
+        let _ = writeln!(page, "- compiled here in {} ms, to {} bytes", compiled.took_ms, compiled.n_bytes);
+    }
     if !profile.optional_capabilities.is_empty() {
         let _ = writeln!(
             page,

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-pub use apparmor::{AppArmorSummary, FoldedRule, GeneralisedRule, RiskyRule};
+pub use apparmor::{AppArmorSummary, Compiled, FoldedRule, GeneralisedRule, RiskyRule};
 
 use crate::recording::{Abi, Ended, Phase, Recording, Run, RunId, Subject, Witness};
 use crate::seccomp::{Arch, Generated};
@@ -69,6 +69,8 @@ pub struct RunSummary {
     pub runtime: Option<String>,
     /// The coverage of its system calls, in words.
     pub coverage: String,
+    /// The coverage of its accesses, in words, each with the classes that it is of.
+    pub accesses: BTreeMap<String, Vec<&'static str>>,
     /// The run's own notes.
     pub notes: Vec<String>,
 }
@@ -166,6 +168,24 @@ impl Summary {
         self.no_apparmor = profile.err().map(str::to_owned);
         self
     }
+
+    /// Adds what the parser made of the AppArmor profile: how long it took, in milliseconds, and how many bytes the kernel is
+    /// given.
+    #[must_use]
+    pub fn with_compiled(mut self, took_ms: u64, n_bytes: usize) -> Self {
+        if let Some(profile) = &mut self.apparmor {
+            profile.compiled = Some(Compiled { took_ms, n_bytes });
+        }
+        self
+    }
+}
+
+fn accesses(run: &Run) -> BTreeMap<String, Vec<&'static str>> {
+    let mut classes: BTreeMap<String, Vec<&'static str>> = BTreeMap::new();
+    for (class, coverage) in run.coverage.accesses.iter() {
+        classes.entry(words::access_coverage(coverage)).or_default().push(class.as_str());
+    }
+    classes
 }
 
 fn run_summary(run: &Run) -> RunSummary {
@@ -182,6 +202,7 @@ fn run_summary(run: &Run) -> RunSummary {
         host: format!("Linux {}, {}", run.host.kernel, run.host.machine),
         runtime: run.runtime.as_ref().map(words::runtime),
         coverage: words::coverage(&run.coverage.syscalls),
+        accesses: accesses(run),
         notes: run.notes.clone(),
     }
 }

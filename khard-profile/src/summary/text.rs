@@ -1,6 +1,6 @@
 //! Owns the table at the end of a recording: a few lines for a terminal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -39,6 +39,10 @@ impl Summary {
         for (coverage, n) in coverages {
             let runs = if n == 1 { "1 run".to_owned() } else { format!("{n} runs") };
             line("coverage", &format!("{runs}: {}", terminal(coverage.as_bytes())));
+        }
+        let accesses: BTreeSet<_> = self.runs.iter().flat_map(|run| &run.accesses).collect();
+        for (coverage, classes) in accesses {
+            line("", &format!("{}: {}", classes.join(", "), terminal(coverage.as_bytes())));
         }
         self.warnings.iter().for_each(|warning| line("warning", &terminal(warning.as_bytes())));
         line("files", &terminal(dir.as_os_str().as_encoded_bytes()));

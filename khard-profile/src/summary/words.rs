@@ -28,6 +28,14 @@ pub(super) fn coverage(coverage: &Coverage) -> String {
     format!("{certainty}, {from}, {proof}{lost}")
 }
 
+/// The coverage of a class of accesses, with the means by which it was seen.
+pub(super) fn access_coverage(class: &Coverage) -> String {
+    match class.observed() {
+        None => coverage(class),
+        Some(observed) => format!("{}, by {}", coverage(class), observed.by.as_str()),
+    }
+}
+
 pub(super) fn runtime(runtime: &Runtime) -> String {
     let version = runtime.version.as_deref().unwrap_or("(version unknown)");
     let handler =
