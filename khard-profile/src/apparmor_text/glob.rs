@@ -137,9 +137,14 @@ fn variable_in(text: &[u8]) -> Option<(usize, usize)> {
     while at < text.len() {
         match text[at..] {
             [b'\\', ..] => at += 2,
-            [b'@', b'{', ..] => {
-                let length = text[at..].iter().position(|byte| *byte == b'}')?;
-                return Some((at, at + length));
+            [b'@', b'{', ref name @ ..] => {
+                let is_letter = |byte: &&u8| byte.is_ascii_alphanumeric() || **byte == b'_';
+                let length = name.iter().take_while(is_letter).count();
+                // Anything else is an @ before alternatives.
+                if length > 0 && name.get(length) == Some(&b'}') {
+                    return Some((at, at + 2 + length));
+                }
+                at += 1;
             }
             _ => at += 1,
         }

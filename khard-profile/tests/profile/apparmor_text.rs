@@ -385,7 +385,7 @@ proptest! {
         if !apparmor_oracle::is_here() {
             return Ok(());
         }
-        let text = profile_of(&rules.iter().map(|rule| format!("{rule},\n")).collect::<String>());
+        let text = profile_of(&(rules.join(",\n") + ","));
         let parsed = ParsedProfile::parse(text.as_bytes());
         let Ok(blob) = apparmor_oracle::compile(text.as_bytes()) else { return Ok(()) };
         let profile = parsed.unwrap();
@@ -418,7 +418,7 @@ proptest! {
 
 /// `apparmor_parser` takes all of these, and so must khard.
 const TAKEN: &str = r#"
-capability,|capability chown setuid,|deny capability sys_admin,|audit capability perfmon bpf checkpoint_restore,
+/@{b,c} r,|/@{b,c} r,|capability,|capability chown setuid,|deny capability sys_admin,|audit capability perfmon bpf checkpoint_restore,
 network,|network inet,|network inet stream,|network stream,|network tcp,|network inet6 udp,|network netlink raw,|deny network alg,
 unix,|unix (create) type=stream,|unix type=stream addr=none,
 signal,|signal send,|signal (send, receive) set=("term" hup) peer="a b",|signal set=rtmin+3,|signal (r w),|signal (receive) peer=unconfined,
