@@ -81,7 +81,10 @@ fn sigterm_ends_a_command_and_its_recording_is_written() {
     let recording = done.recording("sh");
     assert!(recording.runs().values().all(|run| run.ended == Ended::SubjectEnded));
     assert!(all_calls(&recording).contains("execve"));
-    assert_eq!(files_below(&done.out), ["sh/recording.json", "sh/seccomp.json", "sh/summary.md"]);
+    assert_eq!(
+        files_below(&done.out),
+        ["sh/recording.json", "sh/seccomp.json", "sh/sh.apparmor", "sh/summary.md"]
+    );
     assert!(!command_cgroup(done.pid()).exists());
 }
 

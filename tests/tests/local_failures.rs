@@ -265,7 +265,8 @@ fn a_recording_that_is_lossy_fails_unless_that_is_accepted_by_name() {
     Program::new().call("getsid").call("pause").write(&path);
     for (accepting, code) in [(false, LOSSY), (true, 0)] {
         let cgroup = TestCgroup::planned("lossy");
-        let accept: &[&str] = if accepting { &["--accept-lossy", "syscalls"] } else { &[] };
+        let accept: &[&str] =
+            if accepting { &["--accept-lossy", "syscalls", "--accept-lossy", "accesses"] } else { &[] };
         let mut khard = khard::trace([["--cgroup", cgroup.path(), "--wait"].as_slice(), accept].concat());
         khard.is_ready();
         cgroup.make();

@@ -14,7 +14,7 @@ use khard_tests::{
 };
 use serde_json::Value;
 
-const FILES: [&str; 3] = ["recording.json", "seccomp.json", "summary.md"];
+const FILES: [&str; 4] = ["recording.json", "seccomp.json", "summary.md", ".apparmor"];
 
 #[test]
 fn files_are_private_and_belong_to_the_user_behind_sudo() {
@@ -27,7 +27,8 @@ fn files_are_private_and_belong_to_the_user_behind_sudo() {
         let meta = fs::metadata(path).unwrap();
         (meta.uid(), meta.gid())
     };
-    for file in FILES.map(|file| out.join("true").join(file)) {
+    let dir = out.join("true");
+    for file in files_below(&dir).into_iter().map(|file| dir.join(file)) {
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "{}", file.display());
         assert_eq!(owner(&file), (12345, 54321), "{}", file.display());
     }

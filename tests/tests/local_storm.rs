@@ -88,7 +88,8 @@ fn containers_that_start_as_fast_as_they_can_each_have_their_own_first_call_and_
 
     let targets = cgroups.iter().flat_map(|cgroup| ["--cgroup", cgroup.path()]);
     // Where the kernel skips programs, births cost a proof: see `preempts_programs`.
-    let accept: &[&str] = if preempts_programs() { &["--accept-lossy", "syscalls"] } else { &[] };
+    let accept: &[&str] =
+        if preempts_programs() { &["--accept-lossy", "syscalls", "--accept-lossy", "accesses"] } else { &[] };
     let mut khard = khard::trace(targets.chain(["--wait"]).chain(accept.iter().copied()));
     khard.is_ready();
     let waiting = Mutex::new(cgroups.iter());

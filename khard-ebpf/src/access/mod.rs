@@ -93,6 +93,12 @@ impl Access {
     /// Begins one. It must be ended by [`Self::send`], which gives the buffer back.
     #[inline(always)]
     pub(crate) fn begin(asker: &Asker, op: Op, perms: u16, flags: u32, args: [u64; 2]) -> Option<Self> {
+        // VERIFIER: or each value that these can have is followed on its own through the whole walk.
+        Self::of_kind(asker, opaque(op as u32), opaque(perms.into()), opaque(flags), args)
+    }
+
+    #[inline(always)]
+    fn of_kind(asker: &Asker, op: u32, perms: u32, flags: u32, args: [u64; 2]) -> Option<Self> {
         let scratch = Scratch::claim()?;
         scratch.seed = HASH_SEED.load();
         scratch.walk.hash = scratch.seed;
@@ -102,7 +108,7 @@ impl Access {
         record.slot = asker.number;
         record.flags = flags;
         record.lens = [0; 4];
-        record.perms = perms;
+        record.perms = perms as u16;
         record.op = op as u8;
         record.phase = asker.phase;
         // SAFETY: a valid slot.
@@ -114,7 +120,7 @@ impl Access {
     #[inline(always)]
     pub(crate) fn add_path(&mut self, part: usize, place: Place, is_directory: bool) {
         let before = self.scratch.walk.at;
-        walk_path(self.scratch, place, is_directory);
+        walk_path(self.scratch, place, opaque(is_directory.into()));
         self.scratch.record.lens[part] = (before - self.scratch.walk.at) as u16;
     }
 
@@ -166,40 +172,59 @@ fn owner(inode: Inode) -> u32 {
     if inode.0 == 0 || inode.uid() == Current::task().fsuid() { flag::OWNER } else { 0 }
 }
 
-/// An access to one path, in the cheap way where the name is known to have been asked the same.
-#[inline(always)]
-pub(crate) fn to_place(
-    asker: &Asker,
-    op: Op,
-    perms: u16,
+/// What is asked of one path.
+pub(crate) struct Request {
+    op: u32,
+    perms: u32,
     flags: u32,
+    is_directory: u32,
     place: Place,
-    is_directory: bool,
-    owned: Inode,
-) {
-    let epoch = names::epoch();
-    let flags = flags | owner(owned);
-    // SAFETY: a valid slot.
-    let subject_id = unsafe { core::ptr::read_volatile(&raw const (*asker.slot).subject_id) };
-    let what = u64::from(op as u8)
-        | u64::from(asker.phase) << 8
-        | u64::from(perms) << 16
-        | u64::from(flags | u32::from(is_directory) << 31) << 32;
-    let name = Name::new(subject_id, place, what);
-    if name.is_known(epoch) {
-        count(stats::ACCESSES_KNOWN_BY_NAME);
-        return;
+}
+
+impl Request {
+    /// `owned`: the file whose owner counts.
+    #[inline(always)]
+    pub(crate) fn new(op: Op, perms: u16, flags: u32, place: Place, is_directory: bool, owned: Inode) -> Self {
+        Self {
+            op: opaque(op as u32),
+            perms: opaque(perms.into()),
+            flags: opaque(flags | owner(owned)),
+            is_directory: opaque(is_directory.into()),
+            place,
+        }
     }
-    let Some(mut access) = Access::begin(asker, op, perms, flags, [0; 2]) else { return };
-    access.add_path(0, place, is_directory);
-    if access.send() {
-        name.remember(epoch);
+
+    /// Asks, in the cheap way where the name is known to have been asked the same.
+    ///
+    /// VERIFIER: apart, and all that is asked without a value that is known: so the ways by which a hook comes here are one
+    /// again.
+    #[inline(never)]
+    pub(crate) fn ask(&self, asker: &Asker) -> bool {
+        let epoch = names::epoch();
+        // SAFETY: a valid slot.
+        let subject_id = unsafe { core::ptr::read_volatile(&raw const (*asker.slot).subject_id) };
+        let kind = u64::from(self.op) | u64::from(asker.phase) << 8 | u64::from(self.perms) << 16;
+        let what = kind | u64::from(self.flags | self.is_directory << 31) << 32;
+        let name = Name::new(subject_id, self.place, what);
+        if name.is_known(epoch) {
+            count(stats::ACCESSES_KNOWN_BY_NAME);
+            return true;
+        }
+        let Some(mut access) = Access::of_kind(asker, self.op, self.perms, self.flags, [0; 2]) else {
+            return false;
+        };
+        access.add_path(0, self.place, self.is_directory != 0);
+        let is_known = access.send();
+        if is_known {
+            name.remember(epoch);
+        }
+        is_known
     }
 }
 
 /// VERIFIER: apart, so that it is looked at once for each way to call it, and programs stay small.
 #[inline(never)]
-fn walk_path(scratch: &mut Scratch, place: Place, is_directory: bool) {
+fn walk_path(scratch: &mut Scratch, place: Place, is_directory: u32) {
     walk::walk(scratch, place, is_directory);
 }
 

@@ -38,6 +38,13 @@ impl Scratch {
     /// One that nobody uses; `None`, and counted, if all are in use. To be given back by [`Self::release`].
     #[inline(always)]
     pub(super) fn claim() -> Option<&'static mut Self> {
+        // SAFETY: null, or an entry that is ours.
+        unsafe { Self::claim_entry().as_mut() }
+    }
+
+    /// VERIFIER: apart, so that whichever entry it is, there is one way to go on.
+    #[inline(never)]
+    fn claim_entry() -> *mut Self {
         // SAFETY: the helper has no preconditions.
         let first = unsafe { bpf_get_smp_processor_id() } * SCRATCHES_PER_CPU;
         for nth in 0..SCRATCHES_PER_CPU {
@@ -45,12 +52,12 @@ impl Scratch {
             // SAFETY: an entry of the map; the word tells whether it is ours.
             unsafe {
                 if word::fetch_or(&raw mut (*scratch).busy, 1) == 0 {
-                    return Some(&mut *scratch);
+                    return scratch;
                 }
             }
         }
         count(stats::ACCESSES_WITHOUT_SCRATCH);
-        None
+        core::ptr::null_mut()
     }
 
     #[inline(always)]

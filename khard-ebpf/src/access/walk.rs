@@ -59,7 +59,7 @@ pub(super) struct Walk {
 }
 
 /// Writes the path of `place` before what is in the buffer, as the next part. `is_directory`: AppArmor ends it with a slash.
-pub(super) fn walk(scratch: &mut Scratch, place: Place, is_directory: bool) {
+pub(super) fn walk(scratch: &mut Scratch, place: Place, is_directory: u32) {
     begin(scratch, place, is_directory);
     let mut pointer: *mut Scratch = scratch;
     // SAFETY: the callback gets the pointer's address, which outlives the call.
@@ -68,7 +68,7 @@ pub(super) fn walk(scratch: &mut Scratch, place: Place, is_directory: bool) {
 }
 
 #[inline(always)]
-fn begin(scratch: &mut Scratch, place: Place, is_directory: bool) {
+fn begin(scratch: &mut Scratch, place: Place, is_directory: u32) {
     let walk = &mut scratch.walk;
     walk.leaf = place.dentry.0;
     walk.dentry = place.dentry.0;
@@ -76,7 +76,7 @@ fn begin(scratch: &mut Scratch, place: Place, is_directory: bool) {
     walk.root = place.mnt.root().0;
     walk.end = walk.at;
     walk.done = 0;
-    walk.is_directory = u32::from(is_directory);
+    walk.is_directory = is_directory;
     if place.dentry.is_deleted() {
         scratch.record.flags |= flag::DELETED;
     }
@@ -269,7 +269,9 @@ fn end(scratch: &mut Scratch) {
 }
 
 /// Takes a component into the hash.
-#[inline(always)]
+///
+/// VERIFIER: apart, so that however long the component is, there is one way to go on.
+#[inline(never)]
 fn mix_component(scratch: &mut Scratch, at: u32, len: u32) {
     let bytes = (&raw const scratch.buffer).cast::<u8>();
     let mut hash = scratch.walk.hash ^ (u64::from(len) | 0x100);

@@ -8,13 +8,14 @@ use aya_ebpf::{
 use khard_common::access::{Op, flag, perms};
 
 use crate::{
-    access::{self, Access, Asker},
+    access::{Access, Asker, Request},
     kernel::{
         offset,
         path::{Dentry, File, Inode, Place},
         probe,
         task::{Current, Task},
     },
+    word::opaque,
 };
 
 /// How a program sees its hook, however it is attached.
@@ -102,7 +103,7 @@ pub(super) fn of_place_by(
     owned: Inode,
 ) {
     if !place.dentry.is_internal() {
-        access::to_place(asker, op, perms, flags, place, is_directory, owned);
+        Request::new(op, perms, flags, place, is_directory, owned).ask(asker);
     }
 }
 
@@ -221,18 +222,22 @@ const RENAME_EXCHANGE: u32 = 2;
 
 #[inline(always)]
 fn rename(hook: &impl Hook) {
+    let Some(asker) = Asker::get() else { return };
     let (from, to) = (Dentry(hook.at(1)), Dentry(hook.at(3)));
-    let flags = refused(hook.verdict(5));
-    let exchange = hook.at(4) as u32 & RENAME_EXCHANGE != 0;
-    let is_directory = from.is_directory();
+    let flags = opaque(refused(hook.verdict(5)));
+    // An exchange is two renames (apparmor_path_rename()).
+    let exchange = opaque((hook.at(4) as u32 & RENAME_EXCHANGE != 0).into()) != 0;
     let source = perms::READ | perms::WRITE | perms::DELETE;
     let target = perms::WRITE | perms::CREATE;
+    let both = source | target;
     let (old, new) = (Place::in_directory(hook.at(0), from.0), Place::in_directory(hook.at(2), to.0));
-    // An exchange is two renames (apparmor_path_rename()).
-    let (source, target) = if exchange { (source | target, source | target) } else { (source, target) };
-    of_place(Op::RenameFrom, source, flags, old, is_directory, from.inode());
-    let new_is_directory = if exchange { to.is_directory() } else { is_directory };
-    of_place(Op::RenameTo, target, flags, new, new_is_directory, if exchange { to.inode() } else { from.inode() });
+    let is_directory = from.is_directory();
+    // The new name's file will be the old one's, but in an exchange.
+    let named = if exchange { to } else { from };
+    let source = if exchange { both } else { source };
+    let target = if exchange { both } else { target };
+    of_place_by(&asker, Op::RenameFrom, source, flags, old, is_directory, from.inode());
+    of_place_by(&asker, Op::RenameTo, target, flags, new, named.is_directory(), named.inode());
 }
 
 #[inline(always)]
