@@ -330,6 +330,10 @@ impl<'de> Deserialize<'de> for FilePerms {
 }
 
 /// What is known of a file access besides its path.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and any of them can hold with any other"
+)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FileFacts {

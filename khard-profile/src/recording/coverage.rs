@@ -194,7 +194,7 @@ impl Proof {
 impl Proof {
     /// The proof of a class that several hooks make up, each watched by programs of its own: an event of a hook can only be lost
     /// there, so the bounds add up.
-    pub fn from_hooks(hooks: Vec<BTreeMap<String, u64>>) -> Self {
+    pub fn from_hooks(hooks: &[BTreeMap<String, u64>]) -> Self {
         if hooks.is_empty() || hooks.iter().any(BTreeMap::is_empty) {
             return Self::from_misses(BTreeMap::new());
         }

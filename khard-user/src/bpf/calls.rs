@@ -9,8 +9,7 @@ use khard_common::{
 use khard_profile::{recording::Abi, syscalls};
 
 const fn plan(kind: u8, op: u8, args: [u8; 5]) -> CallPlan {
-    let [a, b, c, d, e] = args;
-    CallPlan { kind, op, a, b, c, d, e, f: 0 }
+    CallPlan { kind, op, a: args[0], b: args[1], c: args[2], d: args[3], e: args[4], f: 0 }
 }
 
 const fn open(directory: u8, path: u8, flags: u8) -> CallPlan {
@@ -26,8 +25,7 @@ const fn of_path(op: Op, directory: u8, path: u8) -> CallPlan {
 }
 
 const fn of_two_paths(op: Op, args: [u8; 4], flags: u8) -> CallPlan {
-    let [a, b, c, d] = args;
-    plan(kind::OF_TWO_PATHS, op as u8, [a, b, c, d, flags])
+    plan(kind::OF_TWO_PATHS, op as u8, [args[0], args[1], args[2], args[3], flags])
 }
 
 const fn of_address(op: Op, address: u8, len: u8) -> CallPlan {

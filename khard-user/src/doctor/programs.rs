@@ -2,7 +2,7 @@
 //!
 //! Owns the trial. What the programs do is the loader's.
 use super::{Outcome, kernel::KernelFacts, probe};
-use crate::bpf::{AttachPlan, Bpf, KernelVersion, LoadError, Role};
+use crate::bpf::{AttachChoice, AttachPlan, Bpf, Hook, KernelVersion, LoadError, Role, Watched};
 use serde::Serialize;
 
 /// Kinds of programs, and khard's own.
@@ -20,6 +20,19 @@ pub(crate) struct ProgramFacts {
     pub(crate) load: Outcome,
     /// Whether all planned ones attach; they are detached at once.
     pub(crate) attach: Outcome,
+    /// By what means each hook would be watched; empty where the programs do not attach.
+    pub(crate) hooks: Vec<HookFacts>,
+}
+
+/// One hook at which AppArmor decides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct HookFacts {
+    /// The hook.
+    pub(crate) name: &'static str,
+    /// Its class of accesses.
+    pub(crate) class: &'static str,
+    /// The means, or why there is none.
+    pub(crate) by: Result<&'static str, String>,
 }
 
 impl ProgramFacts {
@@ -27,10 +40,10 @@ impl ProgramFacts {
         let version = KernelVersion::parse(&kernel.release);
         let plan = version.map(AttachPlan::for_kernel);
         let programs = plan.as_ref().map(|plan| plan.programs.as_slice()).unwrap_or_default();
-        let (built_in, load, attach) = match &plan {
+        let (built_in, load, attach, hooks) = match &plan {
             None => {
                 let why = Outcome::Untried(format!("{} is no kernel version", kernel.release));
-                (true, why.clone(), why)
+                (true, why.clone(), why, Vec::new())
             }
             Some(plan) => try_plan(plan),
         };
@@ -41,16 +54,35 @@ impl ProgramFacts {
             built_in,
             load,
             attach,
+            hooks,
         }
     }
 }
 
-fn try_plan(plan: &AttachPlan) -> (bool, Outcome, Outcome) {
+fn try_plan(plan: &AttachPlan) -> (bool, Outcome, Outcome, Vec<HookFacts>) {
     match Bpf::load(plan) {
-        Ok(mut bpf) => (true, Outcome::Yes, bpf.attach(plan).into()),
+        Ok(mut bpf) => {
+            let attached =
+                bpf.attach(plan).and_then(|()| bpf.attach_accesses(AttachChoice::Auto, plan.kernel));
+            let hooks = if attached.is_ok() { hooks(&bpf) } else { Vec::new() };
+            (true, Outcome::Yes, attached.into(), hooks)
+        }
         Err(error) => {
             let built_in = !matches!(error, LoadError::Stub);
-            (built_in, Err(error).into(), Outcome::Untried("they do not load".to_owned()))
+            (built_in, Err(error).into(), Outcome::Untried("they do not load".to_owned()), Vec::new())
         }
     }
+}
+
+fn hooks(bpf: &Bpf) -> Vec<HookFacts> {
+    let facts = |(hook, watched): &(&'static Hook, Watched)| {
+        let by = match watched {
+            Watched::By { attachment, .. } => Ok(attachment.as_str()),
+            Watched::Not { reason } => Err(reason.clone()),
+            // Another hook sees the same.
+            Watched::Absent => return None,
+        };
+        Some(HookFacts { name: hook.name, class: hook.class.as_str(), by })
+    };
+    bpf.watching().iter().filter_map(facts).collect()
 }

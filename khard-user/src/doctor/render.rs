@@ -1,8 +1,12 @@
 //! The report for a reader. Owns layout and words; decides nothing. Everything that came from outside passes the
 //! terminal's escape.
-use super::{Finding, Outcome, Report, brief, kernel::KernelFacts, programs::ProgramFacts};
+use super::{
+    Finding, Outcome, Report, brief,
+    kernel::KernelFacts,
+    programs::{HookFacts, ProgramFacts},
+};
 use khard_profile::escape;
-use std::fmt::Write;
+use std::{collections::BTreeSet, fmt::Write};
 
 /// The widest label, and two spaces.
 const LABEL_WIDTH: usize = 18;
@@ -78,6 +82,33 @@ fn programs(out: &mut Page, programs: &ProgramFacts, kernel: &KernelFacts) {
         (load, _) => format!("do not load: {}", reason(load)),
     };
     out.row("khard's own", &format!("{planned}: {state}"));
+    accesses(out, &programs.hooks);
+}
+
+/// By what means accesses are seen here, and what that costs.
+fn accesses(out: &mut Page, hooks: &[HookFacts]) {
+    if hooks.is_empty() {
+        return;
+    }
+    out.section("Files and all else that AppArmor decides on");
+    for (means, costs) in [
+        ("lsm", "at these hooks only; what other security modules refuse is not seen"),
+        ("fexit", "at these hooks only; refusals are seen too"),
+        ("tracepoint", "at these events only"),
+        ("syscall", "one more program at the end of every system call; paths that are strings are inferred"),
+    ] {
+        let classes: BTreeSet<_> =
+            hooks.iter().filter(|hook| hook.by == Ok(means)).map(|hook| hook.class).collect();
+        if !classes.is_empty() {
+            let classes = classes.into_iter().collect::<Vec<_>>().join(", ");
+            out.row(means, &format!("{classes} ({costs})"));
+        }
+    }
+    for hook in hooks {
+        if let Err(reason) = &hook.by {
+            out.row("not seen", &format!("{} ({}): {}", hook.name, hook.class, brief(reason)));
+        }
+    }
 }
 
 fn runtimes(out: &mut Page, report: &Report) {

@@ -40,11 +40,18 @@ pub(super) fn judge(
     vec![
         ability(RECORD, recording.clone()),
         ability("prove that no call was lost", needs_recording(proof(programs))),
+        ability("record files and what else AppArmor decides on", needs_recording(accesses(programs))),
         ability("record from a container's first instruction", needs_recording(births(kernel))),
         ability("record pods and containers by name", needs_recording(names(runtimes))),
         ability("run workloads under seccomp profiles", enforcement(kernel)),
         ability("use profiles in pods (type Localhost)", localhost(kubelets)),
     ]
+}
+
+fn accesses(programs: &ProgramFacts) -> Result<String, String> {
+    let n_seen = programs.hooks.iter().filter(|hook| hook.by.is_ok()).count();
+    let said = format!("{n_seen} of {} hooks are seen", programs.hooks.len());
+    if n_seen == 0 { Err(said) } else { Ok(said) }
 }
 
 fn recording(kernel: &KernelFacts, programs: &ProgramFacts) -> Result<String, String> {
@@ -138,6 +145,7 @@ mod tests {
     use crate::doctor::{
         Finding,
         kernel::{BtfFacts, CgroupFacts, PrivilegeFacts},
+        programs::HookFacts,
         runtimes::EndpointFacts,
     };
 
@@ -162,6 +170,7 @@ mod tests {
             types: vec![],
             planned: vec!["a", "b"],
             n_syscall_programs: 1,
+            hooks: vec![HookFacts { name: "file_open", class: "files", by: Ok("lsm") }],
             built_in: true,
             load,
             attach,
@@ -186,10 +195,10 @@ mod tests {
         let all =
             judge(&kernel(), &programs(Outcome::Yes, Outcome::Yes), &runtimes(Some("containerd 2")), &[]);
         assert!(can_record(&all));
-        assert_eq!(works(&all), [true, true, true, true, true, false]);
+        assert_eq!(works(&all), [true, true, true, true, true, true, false]);
         let without = KernelFacts { cgroups: CgroupFacts { layout: "legacy", v2: None }, ..kernel() };
         let all = judge(&without, &programs(Outcome::Yes, Outcome::Yes), &runtimes(None), &[]);
-        assert_eq!(works(&all), [true, true, false, false, true, false]);
+        assert_eq!(works(&all), [true, true, true, false, false, true, false]);
     }
 
     #[test]
@@ -201,7 +210,7 @@ mod tests {
         };
         let all = judge(&user, &refused(), &runtimes(Some("containerd 2")), &[]);
         assert!(!can_record(&all));
-        assert_eq!(works(&all), [false, false, false, false, true, false]);
+        assert_eq!(works(&all), [false, false, false, false, false, true, false]);
         assert_eq!(all[0].why, "this process lacks CAP_BPF: run khard as root");
         let locked = KernelFacts { lockdown: Finding::Known("confidentiality".into()), ..kernel() };
         assert!(judge(&locked, &refused(), &runtimes(None), &[])[0].why.contains("lockdown"));

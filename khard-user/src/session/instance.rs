@@ -214,7 +214,8 @@ impl Instance {
 
     /// A class is seen as its least well seen hook is.
     fn access_coverage(&self, class: Class, watching: &Watching, misses: &Misses, stats: &Stats) -> Coverage {
-        let (mut means, mut unseen, mut proofs) = (BTreeSet::new(), Vec::new(), Vec::new());
+        let (mut means, mut unseen) = (BTreeSet::new(), Vec::new());
+        let mut proofs: Vec<BTreeMap<String, u64>> = Vec::new();
         for (hook, watched) in of_class(watching, class) {
             match watched {
                 Watched::By { attachment, programs } => {
@@ -237,7 +238,7 @@ impl Instance {
             ("accesses_unread", counts.unread),
             ("accesses_without_scratch", stats[stats::ACCESSES_WITHOUT_SCRATCH]),
         ]));
-        let observed = Observed { from: self.from(), by, lost, proof: Proof::from_hooks(proofs) };
+        let observed = Observed { from: self.from(), by, lost, proof: Proof::from_hooks(&proofs) };
         if by == Attachment::Syscall || !unseen.is_empty() {
             Coverage::Inferred(observed)
         } else {

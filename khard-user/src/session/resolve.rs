@@ -40,18 +40,16 @@ impl Root {
         let (directory, name) = (&bare[..=at], &bare[at + 1..]);
         let whole = open_below(root, bare, follows);
         let is_directory = whole.as_ref().is_some_and(is_directory) || path.ends_with(b"/");
-        let mut resolved = match whole.filter(|_| follows) {
-            Some(file) => path_of(&file)?,
-            None => {
-                let mut resolved = path_of(&open_below(root, directory, true)?)?.into_vec();
-                if !resolved.ends_with(b"/") {
-                    resolved.push(b'/');
-                }
-                resolved.extend_from_slice(name);
-                OsString::from_vec(resolved)
+        let mut resolved = if let Some(file) = whole.filter(|_| follows) {
+            path_of(&file)?.into_vec()
+        } else {
+            let mut parent = path_of(&open_below(root, directory, true)?)?.into_vec();
+            if !parent.ends_with(b"/") {
+                parent.push(b'/');
             }
-        }
-        .into_vec();
+            parent.extend_from_slice(name);
+            parent
+        };
         if is_directory && !resolved.ends_with(b"/") {
             resolved.push(b'/');
         }
