@@ -1,5 +1,7 @@
-//! The verb `demo`: one pod, from nothing to a profile that holds. Owns the story and checks each step of it; all it does
+//! The verb `demo`: one pod, from nothing to profiles that hold. Owns the story and checks each step of it; all it does
 //! is type commands that a person would type, beside a containerd that ends with it.
+
+mod apparmor;
 
 use std::{
     env,
@@ -42,7 +44,7 @@ pub(crate) fn verb(paths: &Paths) -> Result<u8> {
     say("start a containerd apart from this machine's own; it ends with this demo");
     let containerd = Containerd::start(paths)?;
     let path = env::var_os("PATH").unwrap_or_default();
-    let path = env::join_paths(std::iter::once(built.bin_dir).chain(env::split_paths(&path)))?;
+    let path = env::join_paths(std::iter::once(built.bin_dir.clone()).chain(env::split_paths(&path)))?;
     let shell = Shell { containerd: &containerd, dir: &paths.root, path };
     let out = paths.root.join(OUT);
     if out.exists() {
@@ -63,10 +65,13 @@ pub(crate) fn verb(paths: &Paths) -> Result<u8> {
     shell.must("pod rm web")?;
     let summary = recorder.end()?;
 
-    say("the profile that khard wrote");
+    say("the profiles that khard wrote");
     let folder = format!("{OUT}/web/web");
     shell.must(&format!("head -c 700 {folder}/seccomp.json; echo ' …'"))?;
     shell.must(&format!("khard check {folder}/seccomp.json --against {folder}/recording.json"))?;
+    shell.must(&format!("grep -v '^#' {folder}/web.apparmor | head -n 24; echo ' …'"))?;
+    shell
+        .must(&format!("khard check {folder}/web.apparmor --against {folder}/recording.json | tail -n 4"))?;
 
     say("the same pod again, under its profile");
     shell.must(&format!("{POD} --seccomp $PWD/{folder}/seccomp.json"))?;
@@ -76,6 +81,9 @@ pub(crate) fn verb(paths: &Paths) -> Result<u8> {
     shell.must("pod rm web")?;
 
     drop(containerd);
+    say("the AppArmor half, in a guest whose kernel has AppArmor: nginx, and nginx under its own profile");
+    apparmor::show(paths, &built.bin_dir)?;
+
     println!("\n{:32} {:20} under its profile", "", "without a profile");
     let row = |what: &str, without: &str, with: &str| println!("{what:32} {without:20} {with}");
     row("requests answered as expected", "3 of 3", "3 of 3");
@@ -85,6 +93,8 @@ pub(crate) fn verb(paths: &Paths) -> Result<u8> {
         "works",
         &format!("refused: {}", refusal.rsplit(": ").next().unwrap_or_default()),
     );
+    row("AppArmor: nginx in the guest", "answers", "the same, nothing denied");
+    row("AppArmor: writing its pages", "works", "refused");
     println!("\n{summary}");
     println!("\nnothing is left running; read {folder}/summary.md, then record something of yours:");
     println!(
