@@ -79,10 +79,12 @@ fn name(text: &str) -> Option<String> {
     }
 }
 
-/// A profile in complain mode that has no rule for anything: each request is told, as one that would be refused. A program
-/// that starts another gets a label of its own (`NAME//null-PATH`), for want of a rule that says otherwise.
+/// A profile in complain mode that has no rule for anything: each request is told, as one that would be refused. It has one
+/// rule for files, else the kernel would tell every stat(2) too (Linux 6.12).
 ///
-/// It has one rule for files, else the kernel would tell every stat(2) too (Linux 6.12).
+/// A program that starts another gets a label of its own (`NAME//null-PATH`), for want of a rule that says otherwise; under
+/// that, only files and capabilities are told: an empty policy mediates no other class (`RULE_MEDIATES` of
+/// security/apparmor/include/policy.h; seen on Linux 6.1 and 6.12).
 pub fn complaining(name: &str) -> String {
     format!(
         "abi <abi/3.0>,\nprofile {name} flags=(complain,attach_disconnected,mediate_deleted) {{\n  \
@@ -91,7 +93,8 @@ pub fn complaining(name: &str) -> String {
 }
 
 /// A profile that grants everything and has all of it told. Programs that are started stay under it (`ix`), as under a
-/// profile of khard's.
+/// profile of khard's. Hard links are not told (seen on Linux 6.1 and 6.12), nor capabilities that were only probed for
+/// (`CAP_OPT_NOAUDIT`), and those that were are told once for each profile and CPU (`audit_caps`).
 pub fn auditing(name: &str) -> String {
     let rules =
         ["file", "capability", "network", "signal", "ptrace", "mount", "remount", "umount", "pivot_root"];

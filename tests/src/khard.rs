@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use crate::{cgroup, process::Owned, wait};
 
 /// The folder of khard and of the tests' programs.
-fn bin_dir() -> PathBuf {
+pub fn bin_dir() -> PathBuf {
     // A test program is in `deps` of the folder where programs are.
     let own = env::current_exe().expect("this program's path");
     own.parent().and_then(Path::parent).expect("target/PROFILE/deps").to_owned()

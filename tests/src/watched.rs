@@ -27,7 +27,7 @@ pub fn exact_attachments() -> &'static [&'static str] {
 }
 
 /// What AppArmor told while `run` ran, whole.
-fn told<T>(run: impl FnOnce() -> T) -> (T, Vec<Event>) {
+pub fn told<T>(run: impl FnOnce() -> T) -> (T, Vec<Event>) {
     assert!(apparmor::is_here(), "this kernel has no AppArmor");
     let mut listener = Listener::start().expect("audit");
     let n_lost = listener.n_lost().expect("audit's status");
@@ -100,7 +100,7 @@ pub fn assert_no_denials(name: &str, attach: &str) {
 }
 
 /// What was refused, once each.
-fn denials(events: &[Event], of: impl Fn(&Event) -> bool) -> BTreeSet<String> {
+pub fn denials(events: &[Event], of: impl Fn(&Event) -> bool) -> BTreeSet<String> {
     let denied = events.iter().filter(|event| event.verdict == Verdict::Denied && of(event));
     denied.map(|event| event.text.split_once("): ").map_or("", |(_, what)| what).to_owned()).collect()
 }

@@ -2,7 +2,7 @@
 //! must say how much it misses.
 
 use khard_tests::{
-    apparmor::complaining,
+    apparmor::auditing,
     watched::{assert_all_is_recorded, compare},
 };
 
@@ -10,7 +10,7 @@ macro_rules! recorded {
     ($($test:ident: $name:literal,)*) => { $(
         #[test]
         fn $test() {
-            assert_all_is_recorded($name, &complaining("khard-oracle"));
+            assert_all_is_recorded($name, &auditing("khard-oracle"));
         }
     )* };
 }
@@ -26,7 +26,7 @@ recorded! {
 
 #[test]
 fn by_system_calls_alone_khard_sees_most_files_of_a_script() {
-    let compared = compare("coreutils", &complaining("khard-oracle"), "syscall");
+    let compared = compare("coreutils", &auditing("khard-oracle"), "syscall");
     let files = &compared[&khard_profile::recording::Class::Files];
     assert!(files.recall() > 0.5, "{files:?}");
 }

@@ -18,5 +18,5 @@ fn khard_records_all_that_apparmor_is_asked_where_programs_stay_under_one_profil
 
 #[test]
 fn khard_records_all_that_apparmor_is_asked_of_a_script() {
-    assert_all_is_recorded("coreutils", &complaining("khard-oracle"));
+    assert_all_is_recorded("coreutils", &auditing("khard-oracle"));
 }

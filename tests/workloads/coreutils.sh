@@ -26,7 +26,7 @@ expr 6 '*' 7
 test -d a && echo folder
 id -u && env -i A=1 env
 install -m 755 fruit installed && stat -c %a installed
-mktemp -p . scratch.XXXXXXXX > name && test -e "$(cat name)" && rm "$(cat name)"
+for time in 1 2 3; do mktemp -p . scratch.XXXXXXXX > name && test -e "$(cat name)" && rm "$(cat name)"; done
 mkfifo pipe && (cat pipe & echo through > pipe; wait)
 comm -12 sorted sorted | wc -l
 diff fruit moved && echo no difference

@@ -3,6 +3,7 @@
 //! Not the kernel's log, whose rate limit drops most of them; and no auditd, which need not be there.
 
 use std::{
+    collections::BTreeSet,
     os::fd::{AsFd as _, OwnedFd},
     sync::{
         Arc,
@@ -99,20 +100,24 @@ impl Listener {
         let mark = format!("khard-mark-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         self.tell(USER_AVC, format!("{mark}\0").as_bytes()).context("cannot write an audit record")?;
         let mut heard = Heard::default();
+        let mut serials = BTreeSet::new();
         loop {
             let record = self.records.recv_timeout(Duration::from_mins(2));
             let record = record.context("an audit record of our own did not come back")??;
-            if let Some(serial) = serial(&record.text) {
-                if let Some(last) = self.last_serial {
-                    heard.n_missing += serial.saturating_sub(last + 1);
-                }
-                self.last_serial = Some(serial.max(self.last_serial.unwrap_or(0)));
-            }
+            serials.extend(serial(&record.text));
             if record.kind == USER_AVC && record.text.contains(&mark) {
-                return Ok(heard);
+                break;
             }
             heard.records.push(record);
         }
+        // A record gets its number as it is begun and its place as it is finished, so that they may come in another order.
+        if let (Some(first), Some(last)) = (serials.first(), serials.last().copied()) {
+            let first = self.last_serial.map_or(*first, |before| before + 1);
+            let n_heard = u64::try_from(serials.range(first..).count())?;
+            heard.n_missing = (last + 1 - first) - n_heard;
+            self.last_serial = Some(last);
+        }
+        Ok(heard)
     }
 
     /// How many records the kernel has dropped since it was booted.

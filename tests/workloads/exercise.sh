@@ -1,2 +1,0 @@
-# Each thing that AppArmor mediates, once. Argument: folder.
-exec exercise all "$1"
