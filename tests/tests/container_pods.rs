@@ -14,12 +14,13 @@ use khard_tests::{
 
 /// Every container has its folder with all files; the pause container has none.
 fn every_container_has_its_files(recorded: &Recorded, workload: &Workload) {
-    let files = ["recording.json", "seccomp.json", "summary.md"];
-    let mut expected: Vec<_> = workload
-        .containers()
-        .iter()
-        .flat_map(|container| files.map(|file| format!("{}/{container}/{file}", recorded.pod)))
-        .collect();
+    let mut expected = Vec::new();
+    for container in workload.containers() {
+        let apparmor = format!("{container}.apparmor");
+        for file in ["recording.json", "seccomp.json", "summary.md", &apparmor] {
+            expected.push(format!("{}/{container}/{file}", recorded.pod));
+        }
+    }
     expected.sort();
     assert_eq!(khard::files_below(&recorded.out()), expected);
 }
