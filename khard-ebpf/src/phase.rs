@@ -15,8 +15,8 @@ use khard_common::{
     limits::{self, UNTOLD_NS},
     phase,
     slot::{
-        BORDER_BY_A_CHILD, BORDER_IS_FIRST_EXEC, OTHERS_JOINER, OTHERS_JOINING, OTHERS_RUNTIME, STARTED, Slot,
-        X32_BIT,
+        BORDER_BY_A_CHILD, BORDER_IS_FIRST_EXEC, OTHERS_JOINER, OTHERS_JOINING, OTHERS_RUNTIME, STARTED,
+        Slot, X32_BIT,
     },
     stats,
 };

@@ -122,7 +122,9 @@ pub(crate) fn index<const MASK: u64>(mut value: u64) -> usize {
 pub(crate) fn from_end<const END: u64>(n: u64) -> usize {
     let (mut n, mut at) = (n, END);
     // SAFETY: no memory is touched.
-    unsafe { core::arch::asm!("{0} &= {mask}", "{1} -= {0}", inout(reg) n, inout(reg) at, mask = const END - 1) };
+    unsafe {
+        core::arch::asm!("{0} &= {mask}", "{1} -= {0}", inout(reg) n, inout(reg) at, mask = const END - 1)
+    };
     let _ = n;
     at as usize
 }

@@ -23,7 +23,7 @@ fn works_under_both_profiles(workload: &Workload) {
             .map(|container| {
                 let file = recorded.folder(container).join(format!("{container}.apparmor"));
                 let text = fs::read_to_string(&file).expect("the profile that khard wrote");
-                ((*container).to_owned(), (Loaded::new(&text), text))
+                (container.clone(), (Loaded::new(&text), text))
             })
             .collect();
         let mut spec = workload.confined(&handler, |container| recorded.profile_path(container));

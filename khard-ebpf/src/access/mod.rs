@@ -9,10 +9,7 @@ mod walk;
 
 use aya_ebpf::{
     bindings::BPF_ANY,
-    helpers::{
-        bpf_get_current_comm,
-        generated::bpf_ktime_get_boot_ns,
-    },
+    helpers::{bpf_get_current_comm, generated::bpf_ktime_get_boot_ns},
     macros::map,
     maps::{LruHashMap, RingBuf},
 };
@@ -184,7 +181,14 @@ pub(crate) struct Request {
 impl Request {
     /// `owned`: the file whose owner counts.
     #[inline(always)]
-    pub(crate) fn new(op: Op, perms: u16, flags: u32, place: Place, is_directory: bool, owned: Inode) -> Self {
+    pub(crate) fn new(
+        op: Op,
+        perms: u16,
+        flags: u32,
+        place: Place,
+        is_directory: bool,
+        owned: Inode,
+    ) -> Self {
         Self {
             op: opaque(op as u32),
             perms: opaque(perms.into()),
@@ -287,7 +291,9 @@ fn submit(scratch: &mut Scratch, slot: *mut Slot) -> bool {
         let in_flight = word::fetch_add(&raw mut (*slot).accesses_in_flight, u64::from(len));
         let is_sent = in_flight < ACCESS_RING_SHARE && {
             // VERIFIER: both bounds by masks, each for itself.
-            let bytes = (&raw const scratch.buffer).cast::<u8>().add(word::from_end::<{ END as u64 }>(n_bytes.into()));
+            let bytes = (&raw const scratch.buffer)
+                .cast::<u8>()
+                .add(word::from_end::<{ END as u64 }>(n_bytes.into()));
             let len = word::index::<{ 2 * END as u64 - 1 }>(len.into());
             ACCESSES_RING.output::<[u8]>(core::slice::from_raw_parts(bytes, len), 0).is_ok()
         };

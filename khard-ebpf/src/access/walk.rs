@@ -7,10 +7,7 @@
 use aya_ebpf::helpers::generated::{
     bpf_loop, bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user_str,
 };
-use khard_common::{
-    access::flag,
-    limits::PATH_BYTES,
-};
+use khard_common::{access::flag, limits::PATH_BYTES};
 
 use super::scratch::{END, Scratch};
 use crate::kernel::{

@@ -43,9 +43,7 @@ impl Dentry {
 
     /// Whether the name was removed and the file is still there: `d_unlinked()` (include/linux/dcache.h).
     pub(crate) fn is_deleted(self) -> bool {
-        self.parent() != self
-            && probe::<u64>(self.0, offset::DENTRY_PPREV.load()) == 0
-            && self.inode().0 != 0
+        self.parent() != self && probe::<u64>(self.0, offset::DENTRY_PPREV.load()) == 0 && self.inode().0 != 0
     }
 
     pub(crate) fn is_directory(self) -> bool {

@@ -245,7 +245,7 @@ fn kind_of_lock(call: &Call) -> Option<u32> {
     match what {
         // F_SETLK, F_SETLKW, their 64-bit forms on 32 bits, and F_OFD_SETLK, F_OFD_SETLKW: the type is the first word of
         // struct flock.
-        6 | 7 | 13 | 14 | 37 | 38 => Some(user_word(call.arg(2)) as u16 as u32),
+        6 | 7 | 13 | 14 | 37 | 38 => Some(user_word(call.arg(2)) as u32 & 0xffff),
         // F_SETLEASE: the argument.
         1024 => Some(call.arg(2) as u32),
         _ => None,
@@ -300,7 +300,8 @@ fn of_two_paths(call: &Call) -> u64 {
     let Some(asker) = Asker::get() else { return 0 };
     let (old, new) = (call.arg(call.plan.b), call.arg(call.plan.d));
     if Op::from_number(call.plan.op) == Some(Op::Link) {
-        let (Some(new_base), Some(old_base)) = (call.base(call.plan.c, new), call.base(call.plan.a, old)) else {
+        let (Some(new_base), Some(old_base)) = (call.base(call.plan.c, new), call.base(call.plan.a, old))
+        else {
             return 0;
         };
         let flags = outcome | flag::INFERRED | flag::RELATIVE | flag::RELATIVE_TOO;
@@ -431,7 +432,7 @@ const PTRACE_ATTACH: u64 = 16;
 const PTRACE_SEIZE: u64 = 0x4206;
 /// include/uapi/linux/sched.h.
 const CLONE_NEWUSER: u64 = 0x1000_0000;
-/// include/uapi/linux/io_uring.h.
+/// `include/uapi/linux/io_uring.h`.
 const IORING_SETUP_SQPOLL: u64 = 1 << 1;
 
 /// What has no path.
@@ -516,7 +517,9 @@ const CAP_SYS_ADMIN: u64 = 21;
 #[raw_tracepoint(tracepoint = "cap_capable")]
 pub(crate) fn cap_capable(ctx: RawTracePointContext) -> i32 {
     let (capability, verdict) = (ctx.arg::<u64>(3) & 63, ctx.arg::<u64>(4) as i32);
-    if verdict != 0 || (capability == CAP_SYS_ADMIN && subject::is_current_recorded() && is_about_memory(&ctx)) {
+    if verdict != 0
+        || (capability == CAP_SYS_ADMIN && subject::is_current_recorded() && is_about_memory(&ctx))
+    {
         return 0;
     }
     hook::of_capability(ctx.arg(0), capability, 0, 0);

@@ -11,21 +11,14 @@ use std::process::{Command, Stdio};
 /// Features of a kernel that mediates every class the parser knows; without them it leaves classes out.
 const FEATURES: &str = "/usr/share/apparmor-features/features";
 
-/// True if the parser is here. Says so once if not.
-pub(crate) fn is_here() -> bool {
+/// Fails where the parser is not installed: a test that does not ask it proves nothing.
+pub(crate) fn must_be_here() {
     static HERE: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-    *HERE.get_or_init(|| {
-        let here = Command::new("apparmor_parser")
-            .arg("-V")
-            .stdout(Stdio::null())
-            .status()
-            .is_ok_and(|s| s.success())
-            && std::path::Path::new(FEATURES).exists();
-        if !here {
-            eprintln!("skipped: apparmor_parser and its features are not installed, so it is not asked");
-        }
-        here
-    })
+    let here = HERE.get_or_init(|| {
+        let version = Command::new("apparmor_parser").arg("-V").stdout(Stdio::null()).status();
+        version.is_ok_and(|status| status.success()) && std::path::Path::new(FEATURES).exists()
+    });
+    assert!(here, "apparmor_parser and {FEATURES} are not here: `cargo xtask setup` installs them");
 }
 
 /// The compiled policy, or what the parser says against it.
