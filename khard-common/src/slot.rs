@@ -99,6 +99,10 @@ pub const BORDER_IS_FIRST_EXEC: u64 = 2;
 /// program's is. In a cgroup that is no container, whoever is on the near side may be the work itself.
 pub const BORDER_BY_A_CHILD: u64 = 4;
 
+/// [`Slot::flags`]: no container: whoever brings processes in changes neither their mounts nor their root, so that no border
+/// may ever be seen, and what is done before one counts too.
+pub const NO_BORDER: u64 = 8;
+
 /// The phases that are alive in a slot with these [`Slot::others`]: a call is known when its byte has them all.
 ///
 /// While a runtime is at work there, no call is known: the border to what it starts is found at its own calls, so

@@ -17,7 +17,7 @@ use khard_common::{
     access::{AccessRecord, Op, flag},
     limits::{ACCESS_RING_BYTES, ACCESS_RING_SHARE, ACCESSES, EXE_BYTES, SEEN_ACCESSES},
     phase::{JOINER, UNTOLD, WORKLOAD},
-    slot::Slot,
+    slot::{NO_BORDER, Slot},
     stats,
 };
 
@@ -66,11 +66,14 @@ impl Asker {
     pub(crate) fn get() -> Option<Self> {
         let number = subject::slot_of_current();
         let slot = subject::slot(number)?;
-        if phase::current_is_leaving() {
+        // SAFETY: a valid slot.
+        let has_border = unsafe { core::ptr::read_volatile(&raw const (*slot).flags) } & NO_BORDER == 0;
+        if has_border && phase::current_is_leaving() {
             return None;
         }
         let phase = opaque(phase::of_current(slot, number).into()) as u8;
-        (phase & (WORKLOAD | JOINER | UNTOLD) != 0).then_some(Self { slot, number, phase })
+        let counts = !has_border || phase & (WORKLOAD | JOINER | UNTOLD) != 0;
+        counts.then_some(Self { slot, number, phase })
     }
 
     /// Whether a task is of the same subject.
@@ -119,6 +122,12 @@ impl Access {
         let before = self.scratch.walk.at;
         walk_path(self.scratch, place, opaque(is_directory.into()));
         self.scratch.record.lens[part] = (before - self.scratch.walk.at) as u16;
+    }
+
+    /// Adds the path of what is there already: a directory, or a file that is mounted over.
+    #[inline(always)]
+    pub(crate) fn add_place(&mut self, part: usize, place: Place) {
+        self.add_path(part, place, place.dentry.is_directory());
     }
 
     /// Notes who owns a file.
@@ -265,11 +274,13 @@ fn finish(scratch: &mut Scratch, slot: *mut Slot) -> bool {
 #[inline(always)]
 fn mix_rest(scratch: &mut Scratch) {
     let record = &scratch.record;
-    let (args, flags) = (record.args, record.flags);
+    let (args, flags, lens) = (record.args, record.flags, record.lens);
     let kind = u64::from(record.op) | u64::from(record.phase) << 8 | u64::from(record.perms) << 16;
     walk::mix(scratch, kind | u64::from(flags) << 32);
     walk::mix(scratch, args[0]);
     walk::mix(scratch, args[1]);
+    // Where one part ends and the next begins.
+    walk::mix(scratch, lens.iter().fold(0, |all, len| all << 16 | u64::from(*len)));
 }
 
 /// True if the record is on its way.

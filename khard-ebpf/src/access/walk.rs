@@ -44,6 +44,8 @@ pub(super) struct Walk {
     root: u64,
     /// Of the components, from the last to the first.
     pub(super) hash: u64,
+    /// The hash before the present part.
+    first_hash: u64,
     /// Where the path begins in the buffer.
     pub(super) at: u32,
     /// Where it ends, and what is behind belongs to the parts before.
@@ -72,6 +74,7 @@ fn begin(scratch: &mut Scratch, place: Place, is_directory: u32) {
     walk.mount = place.mnt.mount();
     walk.root = place.mnt.root().0;
     walk.end = walk.at;
+    walk.first_hash = walk.hash;
     walk.done = 0;
     walk.is_directory = is_directory;
     if place.dentry.is_deleted() {
@@ -246,7 +249,7 @@ fn go_on_inside_file_system(scratch: &mut Scratch) -> bool {
     scratch.record.flags |= flag::DISCONNECTED;
     scratch.walk.dentry = scratch.walk.leaf;
     scratch.walk.root = 0;
-    scratch.walk.hash = scratch.seed;
+    scratch.walk.hash = scratch.walk.first_hash;
     put_slash_of_directory(scratch);
     false
 }
@@ -298,9 +301,11 @@ pub(super) fn mix(scratch: &mut Scratch, value: u64) {
     scratch.walk.hash = mixed(scratch.walk.hash, value);
 }
 
-/// A multiplication by an odd number and a shift: one to one in `hash`, so that it loses nothing but by meeting.
+/// Two rounds of multiplication by an odd number and a shift, which is one to one in `hash`. After a single one the highest bit of a
+/// word stays where it is, and two words can be chosen that cancel out whatever the seed is.
 #[inline(always)]
 fn mixed(hash: u64, value: u64) -> u64 {
     let hash = (hash ^ value).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let hash = (hash ^ hash >> 32).wrapping_mul(0xD6E8_FEB8_6659_FD93);
     hash ^ hash >> 29
 }

@@ -538,12 +538,19 @@ fn is_about_memory(ctx: &RawTracePointContext) -> bool {
     callers.iter().any(|caller| (begin..end).contains(caller))
 }
 
+/// include/uapi/asm-generic/siginfo.h.
+const SI_USER: i32 = 0;
+const SI_QUEUE: i32 = -1;
+const SI_TKILL: i32 = -6;
+
 /// `raw_tp/signal_generate(sig, info, task, group, result)`: include/trace/events/signal.h.
 #[raw_tracepoint(tracepoint = "signal_generate")]
 pub(crate) fn signal_generate(ctx: RawTracePointContext) -> i32 {
     let info: u64 = ctx.arg(1);
-    // si_fromuser(), include/linux/sched/signal.h: SEND_SIG_NOINFO is 0, SEND_SIG_PRIV 1.
-    if info == 1 || (info > 1 && probe::<i32>(info, offset::SIGINFO_CODE.load()) > 0) {
+    // What a task sends by kill(2), sigqueue(3) and tgkill(2): only for these is AppArmor asked. Timers have codes below 0 too,
+    // and SEND_SIG_NOINFO (0) and SEND_SIG_PRIV (1) are the kernel's own (include/linux/sched/signal.h).
+    if info <= 1 || !matches!(probe::<i32>(info, offset::SIGINFO_CODE.load()), SI_USER | SI_QUEUE | SI_TKILL)
+    {
         return 0;
     }
     let Some(asker) = Asker::get() else { return 0 };

@@ -364,7 +364,7 @@ fn mount(hook: &impl Hook) {
     let Some(mut access) = Access::begin(&asker, Op::Mount, 0, refused(hook.verdict(5)), [flags, 0]) else {
         return;
     };
-    access.add_path(0, Place::of_path(path), true);
+    access.add_place(0, Place::of_path(path));
     access.add_kernel_string(1, device);
     access.add_kernel_string(2, kind);
     access.send();
@@ -377,7 +377,7 @@ fn umount(hook: &impl Hook) {
     let Some(mut access) = Access::begin(&asker, Op::Umount, 0, refused(hook.verdict(2)), [flags, 0]) else {
         return;
     };
-    access.add_path(0, Place::of_mount(mnt), true);
+    access.add_place(0, Place::of_mount(mnt));
     access.send();
 }
 
@@ -388,8 +388,8 @@ fn pivot_root(hook: &impl Hook) {
     let Some(mut access) = Access::begin(&asker, Op::PivotRoot, 0, refused(hook.verdict(2)), [0; 2]) else {
         return;
     };
-    access.add_path(0, Place::of_path(new_root), true);
-    access.add_path(1, Place::of_path(put_old), true);
+    access.add_place(0, Place::of_path(new_root));
+    access.add_place(1, Place::of_path(put_old));
     access.send();
 }
 
@@ -404,7 +404,7 @@ fn move_mount(hook: &impl Hook) {
         return;
     };
     // What is moved may be mounted nowhere yet, and AppArmor does not ask for it (apparmor_move_mount(), since 6.7).
-    access.add_path(0, Place::of_path(to), true);
+    access.add_place(0, Place::of_path(to));
     access.send();
 }
 

@@ -151,7 +151,7 @@ impl Slots {
     }
 
     /// Adds to what the programs know of a slot in use.
-    pub(super) fn learn(&self, number: SlotNumber, flags: u64, mount_ns: u64) {
+    pub(crate) fn learn(&self, number: SlotNumber, flags: u64, mount_ns: u64) {
         let slot = self.slot(number);
         // SAFETY: fields of a mapped slot.
         unsafe {

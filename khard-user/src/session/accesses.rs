@@ -125,12 +125,12 @@ impl<'a> Sample<'a> {
                 Access::Ptrace { mode, peer: self.peer() }
             }
             Op::Mount => Access::Mount {
-                target: as_directory(self.resolved(self.path(), root, true)),
+                target: self.mounted_on(self.path(), root),
                 source: self.source(root),
                 fstype: self.parts[if self.has(flag::RELATIVE) { 3 } else { 2 }].into(),
                 flags: args[0],
             },
-            Op::Umount => Access::Umount { target: as_directory(self.path()), flags: args[0] },
+            Op::Umount => Access::Umount { target: self.mounted_on(self.path(), root), flags: args[0] },
             Op::PivotRoot => Access::PivotRoot {
                 new_root: as_directory(self.path()),
                 put_old: as_directory(self.second_path()),
@@ -142,7 +142,16 @@ impl<'a> Sample<'a> {
     }
 
     fn file(&self, op: FileOp, root: &Root) -> Option<Access> {
-        let path = self.resolved(self.path(), root, follows(op));
+        let string = self.path();
+        // Refused without having been asked for: a file that is there is not made, whatever the flags say.
+        if op == FileOp::Create
+            && self.has(flag::REFUSED)
+            && self.has(flag::RELATIVE)
+            && root.is_file(&string)
+        {
+            return None;
+        }
+        let path = self.resolved(string, root, follows(op));
         let path = if self.has(flag::DIRECTORY) { as_directory(path) } else { path };
         let facts = FileFacts {
             owner: self.has(flag::OWNER),
@@ -167,6 +176,15 @@ impl<'a> Sample<'a> {
     /// A path in the mount namespace of who asked.
     fn resolved(&self, path: Bytes, root: &Root, follows: bool) -> Bytes {
         if self.has(flag::RELATIVE) { root.resolve(&path, follows) } else { path }
+    }
+
+    /// Where something is mounted. A mere string is a directory's, unless a file is there.
+    fn mounted_on(&self, path: Bytes, root: &Root) -> Bytes {
+        if !self.has(flag::RELATIVE) {
+            return path;
+        }
+        let resolved = root.resolve(&path, true);
+        if root.is_file(&path) { resolved } else { as_directory(resolved) }
     }
 
     /// What is mounted: a device, or a directory whose path the kernel was given as a string.

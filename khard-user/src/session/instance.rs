@@ -239,11 +239,9 @@ impl Instance {
             ("accesses_without_scratch", stats[stats::ACCESSES_WITHOUT_SCRATCH]),
         ]));
         let observed = Observed { from: self.from(), by, lost, proof: Proof::from_hooks(&proofs) };
-        if by == Attachment::Syscall || !unseen.is_empty() {
-            Coverage::Inferred(observed)
-        } else {
-            Coverage::Exact(observed)
-        }
+        // Tracepoints come after the decision: refusals, and programs that the kernel cannot start, are not seen there.
+        let is_near = matches!(by, Attachment::Syscall | Attachment::Tracepoint);
+        if is_near || !unseen.is_empty() { Coverage::Inferred(observed) } else { Coverage::Exact(observed) }
     }
 
     fn notes(&self, misses: &Misses, stats: &Stats) -> Vec<String> {

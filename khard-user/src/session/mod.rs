@@ -20,10 +20,10 @@ use std::{
 use aya::maps::{MapData, RingBuf};
 use khard_common::{
     record::{BirthRecord, Record, SyscallRecord, decode, until_nul},
-    slot::BORDER_IS_FIRST_EXEC,
+    slot::{BORDER_IS_FIRST_EXEC, NO_BORDER, STARTED},
     stats,
 };
-use khard_profile::recording::{Ended, Host, Recording, Run};
+use khard_profile::recording::{Ended, Host, Recording, Run, Subject};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use self::{
@@ -183,11 +183,12 @@ impl Session {
     ) -> Result<InstanceId, SessionError> {
         let (processes, place) = (self.tree.processes(&path), path.clone());
         let mount_ns = processes.first().and_then(|pid| confinement::mount_ns_of(*pid)).unwrap_or(0);
+        let border = border_flag(&identity);
         let slot = if processes.is_empty() {
             // Nobody runs yet: who comes now is no joiner.
-            self.bpf.register(cgroup_id, 0, 0)?
+            self.bpf.register(cgroup_id, border, 0)?
         } else {
-            self.bpf.register_running(cgroup_id, mount_ns)?
+            self.bpf.register(cgroup_id, STARTED | border, mount_ns)?
         };
         let id = self.add_instance(
             slot,
@@ -208,6 +209,8 @@ impl Session {
     /// Names the owner of a newborn cgroup.
     pub fn claim(&mut self, birth: &Birth, identity: Identity) -> InstanceId {
         let start = Start::FirstInstruction { born_ns: birth.born_ns };
+        // What was done there until now was a runtime's, or of whoever made the cgroup.
+        self.bpf.slots().learn(birth.slot, border_flag(&identity), 0);
         self.add_instance(birth.slot, birth.cgroup_id, birth.path.clone(), identity, start)
     }
 
@@ -313,9 +316,12 @@ impl Session {
                 continue;
             }
             self.bpf.slots().land(slot, bytes.len() as u64);
-            if let Some(tenant) = self.tenants.get_mut(&slot)
-                && let Some(access) = sample.into_access(&mut tenant.root)
-            {
+            // Without a tenant: nobody's any more, or the record of its birth is still in the other ring.
+            if !self.tenants.contains_key(&slot) && self.bpf.slot_of(sample.record.subject_id) != Some(slot) {
+                continue;
+            }
+            let tenant = self.tenants.entry(slot).or_insert_with(|| Tenant::new(None));
+            if let Some(access) = sample.into_access(&mut tenant.root) {
                 tenant.sightings.accesses.add(access);
             }
         }
@@ -333,14 +339,17 @@ impl Session {
         self.unsent_births = unsent;
         for slot in SlotNumber::all() {
             let cgroup_id = self.bpf.slots().subject_id(slot);
-            if cgroup_id == 0 || self.tenants.contains_key(&slot) || self.bpf.slot_of(cgroup_id) != Some(slot)
-            {
+            let is_known = self
+                .tenants
+                .get(&slot)
+                .is_some_and(|tenant| tenant.owner.is_some() || tenant.birth.is_some());
+            if cgroup_id == 0 || is_known || self.bpf.slot_of(cgroup_id) != Some(slot) {
                 continue;
             }
             let path = self.tree.path_of_id(cgroup_id).unwrap_or_default();
             let born_ns = host::boot_time_ns();
             let birth = Birth { slot, cgroup_id, path, born_ns, since: Instant::now() };
-            self.tenants.insert(slot, Tenant::new(Some(birth)));
+            self.tenants.entry(slot).or_insert_with(|| Tenant::new(None)).birth = Some(birth);
         }
     }
 
@@ -376,13 +385,17 @@ impl Session {
     /// Ends an instance: reads its tables for the last time and frees its slots.
     pub fn end(&mut self, id: InstanceId, why: Ended) -> Result<(), SessionError> {
         let (misses, stats) = (self.misses()?, self.bpf.stats());
-        let Some(instance) = self.instances.get_mut(&id).filter(|instance| instance.ended.is_none()) else {
+        let is_alive = |instance: &&Instance| instance.ended.is_none();
+        let Some(slots) = self.instances.get(&id).filter(is_alive).map(|instance| instance.slots.clone())
+        else {
             return Ok(());
         };
         // Taken out of the programs' sight first, so that the last reading is the last word.
-        for slot in &instance.slots {
-            self.bpf.release(*slot)?;
+        for slot in slots {
+            self.bpf.release(slot)?;
         }
+        self.drain_accesses();
+        let Some(instance) = self.instances.get_mut(&id) else { return Ok(()) };
         instance.read(&self.bpf, &mut self.tenants);
         instance.freeze(why, host::boot_time_ns(), misses, stats);
         for slot in std::mem::take(&mut instance.slots) {
@@ -460,6 +473,11 @@ impl Session {
         self.instances.insert(id, instance);
         id
     }
+}
+
+/// Whether a border between whoever prepares a process and its work is to be expected.
+fn border_flag(identity: &Identity) -> u64 {
+    if matches!(identity.subject, Subject::Cgroup { .. }) { NO_BORDER } else { 0 }
 }
 
 fn readable(ring: RingBuf<MapData>) -> Result<AsyncFd<RingBuf<MapData>>, SessionError> {

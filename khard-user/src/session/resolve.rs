@@ -33,6 +33,12 @@ impl Root {
         self.try_resolve(path.as_slice(), follows).unwrap_or_else(|| path.clone())
     }
 
+    /// Whether something that is no directory is there.
+    pub(super) fn is_file(&self, path: &Bytes) -> bool {
+        let file = self.0.as_ref().and_then(|root| open_below(root, path.as_slice(), true));
+        file.is_some_and(|file| !is_directory(&file))
+    }
+
     fn try_resolve(&self, path: &[u8], follows: bool) -> Option<Bytes> {
         let root = self.0.as_ref()?;
         let bare = path.strip_suffix(b"/").unwrap_or(path);
