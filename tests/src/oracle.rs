@@ -12,6 +12,7 @@ use khard_profile::recording::{Access, Class, FileOp, FilePerms, IoUringOp, Peer
 use crate::{
     apparmor::Loaded,
     audit::apparmor::{Event, Verdict},
+    workload::BEFORE_THE_PROFILE,
 };
 
 /// What was asked, by class.
@@ -40,11 +41,19 @@ impl Told {
     }
 }
 
-/// What khard recorded, in any phase and whatever came of it: AppArmor is asked before the outcome is known.
-pub fn of_recording(recording: &Recording) -> Asked {
+/// What khard recorded, in any phase and whatever came of it: AppArmor is asked before the outcome is known. Without what
+/// was first done by the program that put itself under the profile, unless another did it too: AppArmor tells that.
+pub fn of_recording(recording: &Recording, told: &Asked) -> Asked {
     let mut asked = Asked::new();
-    let all = recording.accesses().keys().flat_map(|key| of_access(&key.what));
-    all.for_each(|(class, what)| add(&mut asked, class, what));
+    for (key, seen) in recording.accesses() {
+        let by = seen.iter().find_map(|(_, sighting)| sighting.witness.as_ref());
+        let is_before = by.is_some_and(|witness| witness.comm.as_slice() == BEFORE_THE_PROFILE.as_bytes());
+        for (class, what) in of_access(&key.what) {
+            if !is_before || told.get(&class).is_some_and(|told| told.contains(&what)) {
+                add(&mut asked, class, what);
+            }
+        }
+    }
     asked
 }
 

@@ -42,11 +42,12 @@ pub fn told<T>(run: impl FnOnce() -> T) -> (T, Vec<Event>) {
 pub fn compare(name: &str, profile: &str, attach: &str) -> BTreeMap<Class, Compared> {
     let workload = Workload::new(name);
     let profile = Loaded::new(profile);
-    let ((ran, recording), events) = told(|| workload.confined_and_recorded(&profile, attach));
-    workload.assert_output(ran.code, &ran.stdout, &ran.stderr);
+    let ((done, recording), events) = told(|| workload.confined_and_traced(&profile, attach));
+    workload.assert_output(done.code, &done.stdout, &done.stderr);
+    assert!(!recording.is_lossy(), "khard lost something and says so:\n{}", done.stderr);
     let told = Told::new(&events, &profile);
     assert!(told.asked.get(&Class::Files).is_some_and(|files| files.len() > 10), "AppArmor told too little");
-    let compared = oracle::compare(&told.asked, &oracle::of_recording(&recording));
+    let compared = oracle::compare(&told.asked, &oracle::of_recording(&recording, &told.asked));
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let modules = if apparmor::has_bpf_lsm() { "bpf" } else { "no bpf" };
     println!(

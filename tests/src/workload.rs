@@ -15,7 +15,6 @@ use khard_profile::recording::Recording;
 
 use crate::{
     apparmor::Loaded,
-    cgroup::TestCgroup,
     khard::{self, Done},
     process::Owned,
 };
@@ -121,20 +120,23 @@ impl Workload {
         ran(&mut command)
     }
 
-    /// Runs it under a profile in a cgroup that khard records. What khard records of it begins with the exec that puts it
-    /// under the profile, which AppArmor is not asked about.
-    pub fn confined_and_recorded(&self, profile: &Loaded, attach: &str) -> (Ran, Recording) {
-        let cgroup = TestCgroup::planned(self.name());
-        let mut khard = khard::trace(["--attach", attach, "--cgroup", cgroup.path(), "--wait"]);
-        khard.is_ready();
-        cgroup.make();
-        let mut command = with_path(khard::fixture());
-        command.args(["confine", profile.name(), "enter"]).arg(cgroup.dir()).arg("exec").args(self.fresh());
-        let ran = ran(&mut command);
-        cgroup.remove();
-        (ran, khard.end().expect(0).recording(cgroup.name()))
+    /// Runs it under a profile as the command of a `khard trace`. What is recorded begins with a program that puts itself
+    /// under the profile at its next exec ([`BEFORE_THE_PROFILE`]); of that and of the exec AppArmor is asked nothing.
+    pub fn confined_and_traced(&self, profile: &Loaded, attach: &str) -> (Done, Recording) {
+        let before = khard::fixture();
+        let before = before.get_program().to_str().expect("a path of letters");
+        let command = self.fresh();
+        let mut words = vec!["--attach", attach, "--name", self.name(), "--", before];
+        words.extend(["confine", profile.name(), "exec"]);
+        words.extend(command.iter().map(String::as_str));
+        let done = khard::trace(words).end().expect(0);
+        let recording = done.recording(self.name());
+        (done, recording)
     }
 }
+
+/// The name of the program that [`Workload::confined_and_traced`] begins with.
+pub const BEFORE_THE_PROFILE: &str = "fixture";
 
 impl Drop for Workload {
     fn drop(&mut self) {

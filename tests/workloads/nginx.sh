@@ -20,7 +20,8 @@ http {
 }
 END
 get() { curl -s "http://127.0.0.1:$2/$1"; }
-until_so() { until "$@"; do sleep 0.1; done; }
+# Sleeps once at least, so that no run starts a program that another does not.
+until_so() { while sleep 0.1; do if "$@"; then break; fi; done; }
 nginx -c "$1/nginx.conf"
 get page.html "$2"
 get none "$2" | head -1 | tr -d '\r'
@@ -32,8 +33,10 @@ get page.html "$2"
 mv access.log access.log.1
 nginx -c "$1/nginx.conf" -s reopen
 until_so test -e access.log
-until get page.html "$2" && test -s access.log; do sleep 0.1; done | tail -1
+answered() { get page.html "$1" > answer && test -s access.log; }
+until_so answered "$2"
+cat answer
 wc -l < access.log.1
 nginx -c "$1/nginx.conf" -s quit
-while test -e pid; do sleep 0.1; done
+until_so test ! -e pid
 echo ended

@@ -25,7 +25,7 @@ open("ready", "w").close()
 server.serve_forever()
 END
 /usr/bin/python3 application.py "$2" &
-until test -e ready; do sleep 0.1; done
+while sleep 0.1; do if test -e ready; then break; fi; done
 for path in first second end; do curl -s "http://127.0.0.1:$2/$path"; done
 wait
 echo ended

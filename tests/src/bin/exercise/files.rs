@@ -306,11 +306,11 @@ pub(crate) fn hostile(dir: &Path) -> Result<()> {
     // A path as a rule has it.
     fs::create_dir_all(dir.join("x\n  /etc"))?;
     fs::write(dir.join("x\n  /etc/shadow rw,"), "text")?;
-    let long = "n".repeat(255);
-    fs::write(dir.join(&long), "text")?;
-    let deep = dir.join(["d".repeat(255).as_str(); 7].join("/"));
+    fs::write(dir.join("n".repeat(255)), "text")?;
+    // Deep, and not long: the parser of AppArmor's rules takes time by the square of a path's length.
+    let deep = dir.join(["d"; 64].join("/"));
     fs::create_dir_all(&deep)?;
-    fs::write(deep.join(&long), "text")?;
+    fs::write(deep.join("file"), "text")?;
     Ok(())
 }
 

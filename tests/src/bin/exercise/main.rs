@@ -97,6 +97,7 @@ fn run(words: &[String]) -> Result<()> {
         ensure!(steps().any(|(step, _)| step == name), "no step {name}; `exercise list` has them");
     }
     let dir = fs::canonicalize(dir).with_context(|| dir.clone())?;
+    let mut n_failed = 0;
     for (name, step) in steps().filter(|(name, _)| is_all || names.iter().any(|wanted| wanted == name)) {
         let own = dir.join(name);
         fs::create_dir(&own).with_context(|| own.display().to_string())?;
@@ -106,9 +107,14 @@ fn run(words: &[String]) -> Result<()> {
             Ok(()) => println!("{name}: done"),
             Err(error) => match error.downcast_ref::<Skip>() {
                 Some(skip) => println!("{name}: skipped: {skip}"),
-                None => return Err(error.context((*name).to_owned())),
+                // The others are done all the same, so that one run shows all that is refused.
+                None => {
+                    println!("{name}: failed: {error:#}");
+                    n_failed += 1;
+                }
             },
         }
     }
+    ensure!(n_failed == 0, "{n_failed} steps failed");
     Ok(())
 }
