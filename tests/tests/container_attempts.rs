@@ -45,7 +45,8 @@ fn a_restarted_container_is_one_more_run_in_the_same_folder() {
         let done = running.end().expect(0);
 
         let folder = format!("{}/nginx", pod.name());
-        let files = ["recording.json", "seccomp.json", "summary.md"].map(|file| format!("{folder}/{file}"));
+        let files = ["nginx.apparmor", "recording.json", "seccomp.json", "summary.md"]
+            .map(|file| format!("{folder}/{file}"));
         assert_eq!(khard::files_below(&done.out), files);
         let recording = done.recording(&folder);
         let mut attempts = BTreeSet::new();

@@ -257,7 +257,7 @@ fn a_killed_khard_leaves_the_pod_running_and_a_checkpoint_that_profiles_are_made
 
     let generated = khard::start(&mut khard::command([Path::new("generate"), &folder])).end().expect(0);
     assert!(generated.stdout.contains("1 of 1 runs only checkpoints"), "{}", generated.stdout);
-    assert_eq!(files(&folder), ["recording.checkpoint.json", "seccomp.json", "summary.md"]);
+    assert_eq!(files(&folder), ["recording.checkpoint.json", "seccomp.json", "shell.apparmor", "summary.md"]);
     let recording = khard::recording(&checkpoint);
     assert!(recording.runs().values().all(|run| run.ended == Ended::Checkpoint));
     // The profile that comes of it holds the pod as far as it went.

@@ -11,8 +11,3 @@ fn nginx_is_denied_nothing_under_its_profile() {
 fn a_script_is_denied_nothing_under_its_profile() {
     assert_no_denials("coreutils", "auto");
 }
-
-#[test]
-fn all_that_apparmor_mediates_is_denied_nothing_under_its_profile() {
-    assert_no_denials("exercise", "auto");
-}

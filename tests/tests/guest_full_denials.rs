@@ -25,3 +25,8 @@ fn each_means_of_seeing_accesses_makes_a_profile_that_denies_nothing() {
         assert_no_denials("coreutils", attach);
     }
 }
+
+#[test]
+fn all_that_apparmor_mediates_is_denied_nothing_under_its_profile() {
+    assert_no_denials("exercise", "auto");
+}

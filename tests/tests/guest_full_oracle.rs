@@ -2,8 +2,8 @@
 //! must say how much it misses.
 
 use khard_tests::{
-    apparmor::auditing,
-    watched::{assert_all_is_recorded, compare},
+    apparmor::{auditing, complaining},
+    watched::{assert_all_is_recorded, compare, exact_attachments, missed},
 };
 
 macro_rules! recorded {
@@ -29,4 +29,15 @@ fn by_system_calls_alone_khard_sees_most_files_of_a_script() {
     let compared = compare("coreutils", &auditing("khard-oracle"), "syscall");
     let files = &compared[&khard_profile::recording::Class::Files];
     assert!(files.recall() > 0.5, "{files:?}");
+}
+
+#[test]
+fn khard_records_all_that_apparmor_is_asked_of_everything_that_it_mediates() {
+    assert_all_is_recorded("exercise", &complaining("khard-oracle"));
+}
+
+#[test]
+fn khard_records_all_that_apparmor_is_asked_where_programs_stay_under_one_profile() {
+    let missed = missed(&compare("exercise", &auditing("khard-oracle"), exact_attachments()[0]));
+    assert!(missed.is_empty(), "{missed:#?}");
 }

@@ -59,8 +59,8 @@ fn every_program_loads_within_its_budget_and_attaches_beside_all_others() {
     assert!(over.is_empty(), "over budget: {over:?}, allowed are {budget:?}");
 }
 
-/// As [`BUDGET`], for each program that sees accesses: 161,000 for renames on 7.3, 55,000 on 6.1.
-const ACCESS_BUDGET: u32 = 180_000;
+/// As [`BUDGET`], for each program that sees accesses: renames, which may be two, need most.
+const ACCESS_BUDGET: u32 = 400_000;
 /// The program that holds a body for each kind of system call: 445,000 on 6.18, 618,000 on 6.1.
 const CALLS_BUDGET: u32 = 700_000;
 

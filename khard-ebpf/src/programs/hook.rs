@@ -225,19 +225,23 @@ fn rename(hook: &impl Hook) {
     let Some(asker) = Asker::get() else { return };
     let (from, to) = (Dentry(hook.at(1)), Dentry(hook.at(3)));
     let flags = opaque(refused(hook.verdict(5)));
-    // An exchange is two renames (apparmor_path_rename()).
     let exchange = opaque((hook.at(4) as u32 & RENAME_EXCHANGE != 0).into()) != 0;
+    let (old, new) = (Place::in_directory(hook.at(0), from.0), Place::in_directory(hook.at(2), to.0));
+    moved(&asker, old, new, from, flags);
+    // An exchange is a rename both ways (apparmor_path_rename()).
+    if exchange {
+        moved(&asker, new, old, to, flags);
+    }
+}
+
+/// A file or directory gets another name: both names end as what is moved does.
+#[inline(always)]
+fn moved(asker: &Asker, from: Place, to: Place, what: Dentry, flags: u32) {
     let source = perms::READ | perms::WRITE | perms::DELETE;
     let target = perms::WRITE | perms::CREATE;
-    let both = source | target;
-    let (old, new) = (Place::in_directory(hook.at(0), from.0), Place::in_directory(hook.at(2), to.0));
-    let is_directory = from.is_directory();
-    // The new name's file will be the old one's, but in an exchange.
-    let named = if exchange { to } else { from };
-    let source = if exchange { both } else { source };
-    let target = if exchange { both } else { target };
-    of_place_by(&asker, Op::RenameFrom, source, flags, old, is_directory, from.inode());
-    of_place_by(&asker, Op::RenameTo, target, flags, new, named.is_directory(), named.inode());
+    let (is_directory, inode) = (what.is_directory(), what.inode());
+    of_place_by(asker, Op::RenameFrom, source, flags, from, is_directory, inode);
+    of_place_by(asker, Op::RenameTo, target, flags, to, is_directory, inode);
 }
 
 #[inline(always)]
@@ -399,12 +403,13 @@ const MS_MOVE: u64 = 8192;
 #[inline(always)]
 fn move_mount(hook: &impl Hook) {
     let Some(asker) = Asker::get() else { return };
-    let to = hook.at(1);
+    let (from, to) = (hook.at(0), hook.at(1));
     let Some(mut access) = Access::begin(&asker, Op::Mount, 0, refused(hook.verdict(2)), [MS_MOVE, 0]) else {
         return;
     };
-    // What is moved may be mounted nowhere yet, and AppArmor does not ask for it (apparmor_move_mount(), since 6.7).
     access.add_place(0, Place::of_path(to));
+    // What is moved may be mounted nowhere yet: then it is disconnected, and AppArmor asks for no source.
+    access.add_place(1, Place::of_path(from));
     access.send();
 }
 

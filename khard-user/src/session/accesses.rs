@@ -190,6 +190,10 @@ impl<'a> Sample<'a> {
     /// What is mounted: a device, or a directory whose path the kernel was given as a string.
     fn source(&self, root: &Root) -> Bytes {
         let source = self.parts[if self.has(flag::RELATIVE) { 2 } else { 1 }];
+        // A mount that is nowhere yet: fsmount(2), open_tree(2).
+        if self.has(flag::DISCONNECTED) {
+            return Bytes::default();
+        }
         if self.mounts_a_directory() && source.starts_with(b"/") {
             root.resolve(&join(b"/", source), true)
         } else {
