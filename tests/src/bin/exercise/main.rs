@@ -105,14 +105,15 @@ fn run(words: &[String]) -> Result<()> {
         fs::remove_dir_all(&own).with_context(|| own.display().to_string())?;
         match done {
             Ok(()) => println!("{name}: done"),
-            Err(error) => match error.downcast_ref::<Skip>() {
-                Some(skip) => println!("{name}: skipped: {skip}"),
-                // The others are done all the same, so that one run shows all that is refused.
-                None => {
+            Err(error) => {
+                if let Some(skip) = error.downcast_ref::<Skip>() {
+                    println!("{name}: skipped: {skip}");
+                } else {
+                    // The others are done all the same, so that one run shows all that is refused.
                     println!("{name}: failed: {error:#}");
                     n_failed += 1;
                 }
-            },
+            }
         }
     }
     ensure!(n_failed == 0, "{n_failed} steps failed");
