@@ -7,7 +7,7 @@ use std::{
     fmt::Write as _,
 };
 
-use khard_profile::recording::{Access, Class, FileOp, FilePerms, IoUringOp, Peer, PtraceMode, Recording};
+use khard_profile::recording::{Access, Class, FileOp, IoUringOp, Peer, PtraceMode, Recording};
 
 use crate::{
     apparmor::Loaded,
@@ -71,8 +71,7 @@ fn add(asked: &mut Asked, class: Class, what: String) {
 /// The cause, for a record that says nothing which a profile of khard's would need:
 /// - stat(2) is granted with any rule for a file (lsm-semantics: `GETATTR`);
 /// - a descriptor is asked about again after its owner's label has changed, which it does at an exec under a profile in
-///   complain mode only (`//null-`); the same for the image that the kernel maps of a program and its interpreter, with `r`;
-/// - mapping for reading or writing is asked only where the descriptor's own permission was not: as above.
+///   complain mode only (`//null-`); the same for the image that the kernel maps of a program and its interpreter, with `r`.
 pub fn of_event(event: &Event, profile: &Loaded) -> Result<Vec<(Class, String)>, &'static str> {
     let mask = event.requested_mask.as_deref().unwrap_or_default();
     let name = || path(event.name.as_deref().unwrap_or_default());
@@ -92,8 +91,10 @@ pub fn of_event(event: &Event, profile: &Loaded) -> Result<Vec<(Class, String)>,
     match event.operation.as_str() {
         "getattr" => Err("stat"),
         "file_inherit" | "file_perm" => Err("a descriptor from before an exec"),
-        "file_mmap" | "file_mprotect" if !mask.contains('m') => Err("a mapping that is not executed"),
-        "file_mmap" | "file_mprotect" => one(Class::MappedCode, format!("m {}", name())),
+        "file_mmap" | "file_mprotect" if mask == "r" && event.profile != profile.name().as_bytes() => {
+            Err("a descriptor from before an exec")
+        }
+        "file_mmap" | "file_mprotect" => Ok(mapping(mask, &name())),
         "exec" => one(Class::Exec, format!("x {}", name())),
         "link" => one(
             Class::Files,
@@ -145,10 +146,7 @@ pub fn of_access(access: &Access) -> Vec<(Class, String)> {
             let name = path(file.path.as_slice());
             match file.op {
                 FileOp::Exec => format!("x {name}"),
-                FileOp::Mmap | FileOp::Mprotect if file.perms.contains(FilePerms::MMAP_EXEC) => {
-                    format!("m {name}")
-                }
-                FileOp::Mmap | FileOp::Mprotect => return Vec::new(),
+                FileOp::Mmap | FileOp::Mprotect => return mapping(&file.perms.to_string(), &name),
                 op => return letters(class, op.as_str(), &file.perms.to_string(), &name),
             }
         }
@@ -188,6 +186,13 @@ fn letters(class: Class, operation: &str, mask: &str, name: &str) -> Vec<(Class,
     let letters: BTreeSet<char> =
         mask.chars().map(|letter| if matches!(letter, 'c' | 'd') { 'w' } else { letter }).collect();
     letters.into_iter().map(|letter| (class, format!("{operation} {letter} {name}"))).collect()
+}
+
+/// A mapping. One that is executed is readable by the open before it, which AppArmor names again.
+fn mapping(mask: &str, name: &str) -> Vec<(Class, String)> {
+    let wanted = if mask.contains('m') { "mw" } else { "rw" };
+    let letters = mask.chars().filter(|letter| wanted.contains(*letter));
+    letters.map(|letter| (Class::MappedCode, format!("map {letter} {name}"))).collect()
 }
 
 /// What of a mount counts depends on what it is: `aa_remount`, `aa_bind_mount` and others of security/apparmor/mount.c.

@@ -9,6 +9,8 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use khard_profile::recording::Recording;
@@ -17,6 +19,7 @@ use crate::{
     apparmor::Loaded,
     khard::{self, Done},
     process::Owned,
+    wait,
 };
 
 /// A script and what it prints; `None` if that is not known beforehand.
@@ -147,7 +150,7 @@ impl Drop for Workload {
 
 /// How a run of a workload ended.
 pub struct Ran {
-    /// Its exit status, or -1 after a signal.
+    /// Its exit status, or -1 after a signal or if it did not end.
     pub code: i32,
     /// What it printed.
     pub stdout: String,
@@ -160,7 +163,14 @@ fn ran(command: &mut Command) -> Ran {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let file = |name: &str| fs::File::create(dir.path().join(name)).expect("a file in a new folder");
     command.stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr"));
-    let code = Owned::spawn(command).wait().code().unwrap_or(-1);
+    let mut child = Owned::spawn(command);
+    // What hangs is judged by what it was denied until then: no panic here. It is killed; a daemon of it stays.
+    let began = Instant::now();
+    while child.is_running() && began.elapsed() < wait::limit() {
+        thread::sleep(Duration::from_millis(20));
+    }
+    let code = if child.is_running() { -1 } else { child.wait().code().unwrap_or(-1) };
+    child.kill();
     let read = |name: &str| {
         String::from_utf8_lossy(&fs::read(dir.path().join(name)).unwrap_or_default()).into_owned()
     };

@@ -187,6 +187,23 @@ pub(crate) fn mapping(dir: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Memory that processes share, which has a file behind it: with a name where it is asked for by one.
+pub(crate) fn sharing(_: &Path) -> Result<()> {
+    const PAGE: usize = 4096;
+    let (both, shared) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+    sys!(libc::SYS_mmap, 0, PAGE, both, shared | libc::MAP_ANONYMOUS, -1, 0)?;
+    let memory = fd(sys!(libc::SYS_memfd_create, c("khard"), libc::MFD_CLOEXEC))?;
+    sys!(libc::SYS_ftruncate, memory, PAGE)?;
+    sys!(libc::SYS_mmap, 0, PAGE, both, shared, memory, 0)?;
+    let zero = open("/dev/zero", O_RDWR, 0)?;
+    sys!(libc::SYS_mmap, 0, PAGE, both, shared, zero, 0)?;
+    let segment = sys!(libc::SYS_shmget, libc::IPC_PRIVATE, PAGE, libc::IPC_CREAT | 0o600)?;
+    let attached = sys!(libc::SYS_shmat, segment, 0, 0);
+    sys!(libc::SYS_shmctl, segment, libc::IPC_RMID, 0)?;
+    attached?;
+    Ok(())
+}
+
 /// Files that are named in other ways than by a whole path.
 pub(crate) fn paths(dir: &Path) -> Result<()> {
     fs::create_dir_all(dir.join("deep/er"))?;

@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 type Step = fn(&Path) -> Result<()>;
 
-const STEPS: [(&str, Step); 36] = [
+const STEPS: [(&str, Step); 37] = [
     ("open", files::opening),
     ("tmpfile", files::nameless),
     ("exclusive", files::exclusive),
@@ -29,6 +29,7 @@ const STEPS: [(&str, Step); 36] = [
     ("chown", files::owners),
     ("lock", files::locks),
     ("mmap", files::mapping),
+    ("share", files::sharing),
     ("paths", files::paths),
     ("deleted", files::deleted),
     ("storm", files::renamed_much),
