@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::{bpf_get_current_comm, generated::bpf_ktime_get_boot_ns};
 use khard_common::{
-    limits::{EXE_BYTES, UNKNOWN_RECORDS},
+    limits::UNKNOWN_RECORDS,
     phase::RECORD_OWED,
     record::{Header, KIND_SYSCALL, KIND_UNKNOWN_SYSCALL, SyscallRecord},
     slot::{Abi, Slot, X32_BIT, is_known, table_index},
@@ -91,11 +91,7 @@ fn send(slot: *mut Slot, number: u32, kind: u16, abi: Abi, nr: u32, phase: u8) -
         (*record).tid = task.pid();
         (*record).comm = bpf_get_current_comm().unwrap_or([0; 16]);
         (*record).reserved = 0;
-        let exe = (&raw mut (*record).exe).cast::<u64>();
-        for word in 0..EXE_BYTES / 8 {
-            exe.add(word).write(0);
-        }
-        (*record).exe_len = task.executable_name(&mut *exe.cast());
+        (*record).exe_len = task.executable_name(&mut (*record).exe);
     }
     entry.submit(0);
     true

@@ -88,19 +88,23 @@ pub(crate) unsafe fn and(word: *mut u64, bits: u64) {
     unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) &= {1}", in(reg) word, in(reg) bits) };
 }
 
+/// Always 0, which only we know.
+static NOTHING: Word = Word::new(0);
+
 /// `value`, of which the verifier knows nothing any more.
 ///
-/// VERIFIER: it follows each value or range that it knows on its own through all that comes after. What is written to the
-/// stack beside the place of a whole register is forgotten (`check_stack_write_fixed_off()`, kernel/bpf/verifier.c).
+/// VERIFIER: it follows each value or range that it knows on its own through all that comes after. A word from a map may be
+/// anything for it, and what is mixed with that too. (A way by the stack forgets all but zeros: `STACK_ZERO`,
+/// `check_stack_write_fixed_off()`, kernel/bpf/verifier.c.)
 #[inline(always)]
 pub(crate) fn opaque(value: u32) -> u32 {
-    let mut place = [0u64; 1];
-    // SAFETY: the second half of our own word.
-    unsafe {
-        let half = (&raw mut place).cast::<u32>().add(1);
-        ptr::write_volatile(half, value);
-        ptr::read_volatile(half)
-    }
+    opaque_word(value.into()) as u32
+}
+
+/// [`opaque`] for a whole word.
+#[inline(always)]
+pub(crate) fn opaque_word(value: u64) -> u64 {
+    value ^ NOTHING.load()
 }
 
 /// `value & MASK` as an index.

@@ -15,7 +15,7 @@ use aya_ebpf::{
 };
 use khard_common::{
     access::{AccessRecord, Op, flag},
-    limits::{ACCESS_RING_BYTES, ACCESS_RING_SHARE, ACCESSES, EXE_BYTES, SEEN_ACCESSES},
+    limits::{ACCESS_RING_BYTES, ACCESS_RING_SHARE, ACCESSES, SEEN_ACCESSES},
     phase::{JOINER, UNTOLD, WORKLOAD},
     slot::{NO_BORDER, Slot},
     stats,
@@ -25,12 +25,13 @@ use self::names::Name;
 use self::scratch::{END, Scratch};
 use crate::{
     kernel::{
+        cgroup::Node,
         path::{Inode, Place},
-        task::Current,
+        task::{Current, Task},
     },
     maps::count,
     phase, subject,
-    word::{self, opaque},
+    word::{self, opaque, opaque_word},
 };
 
 /// Accesses that were not known.
@@ -78,8 +79,8 @@ impl Asker {
 
     /// Whether a task is of the same subject.
     #[inline(always)]
-    pub(crate) fn is_beside(&self, task: crate::kernel::task::Task) -> bool {
-        subject::resolve(crate::kernel::cgroup::Node(task.cgroup_node())) == self.number
+    pub(crate) fn is_beside(&self, task: Task) -> bool {
+        subject::resolve(Node(task.cgroup_node())) == self.number
     }
 }
 
@@ -156,6 +157,13 @@ impl Access {
         self.add_string(part, string, false);
     }
 
+    /// Adds a string of the task's own as a part, and before it the place where it begins.
+    #[inline(always)]
+    pub(crate) fn add_relative(&mut self, part: usize, base: Place, string: u64) {
+        self.add_place(part, base);
+        self.add_user_string(part + 1, string);
+    }
+
     #[inline(always)]
     fn add_string(&mut self, part: usize, string: u64, of_kernel: bool) {
         let before = self.scratch.walk.at;
@@ -213,11 +221,11 @@ impl Request {
     /// again.
     #[inline(never)]
     pub(crate) fn ask(&self, asker: &Asker) -> bool {
-        let epoch = names::epoch();
+        let epoch = opaque_word(names::epoch());
         // SAFETY: a valid slot.
         let subject_id = unsafe { core::ptr::read_volatile(&raw const (*asker.slot).subject_id) };
-        let kind = u64::from(self.op) | u64::from(asker.phase) << 8 | u64::from(self.perms) << 16;
-        let what = kind | u64::from(self.flags | self.is_directory << 31) << 32;
+        let what =
+            kind(self.op, asker.phase, self.perms) | u64::from(self.flags | self.is_directory << 31) << 32;
         let name = Name::new(subject_id, self.place, what);
         if name.is_known(epoch) {
             count(stats::ACCESSES_KNOWN_BY_NAME);
@@ -270,12 +278,18 @@ fn finish(scratch: &mut Scratch, slot: *mut Slot) -> bool {
     is_known || is_sent
 }
 
+/// Operation, phase and permissions in the lower half of a word.
+#[inline(always)]
+fn kind(op: u32, phase: u8, perms: u32) -> u64 {
+    u64::from(op) | u64::from(phase) << 8 | u64::from(perms) << 16
+}
+
 /// Everything but the path that makes two accesses different.
 #[inline(always)]
 fn mix_rest(scratch: &mut Scratch) {
     let record = &scratch.record;
     let (args, flags, lens) = (record.args, record.flags, record.lens);
-    let kind = u64::from(record.op) | u64::from(record.phase) << 8 | u64::from(record.perms) << 16;
+    let kind = kind(record.op.into(), record.phase, record.perms.into());
     walk::mix(scratch, kind | u64::from(flags) << 32);
     walk::mix(scratch, args[0]);
     walk::mix(scratch, args[1]);
@@ -322,11 +336,5 @@ fn describe_task(record: &mut AccessRecord) {
     record.tgid = task.tgid();
     record.tid = task.pid();
     record.comm = bpf_get_current_comm().unwrap_or([0; 16]);
-    let exe = (&raw mut record.exe).cast::<u64>();
-    for nth in 0..EXE_BYTES / 8 {
-        // SAFETY: within the field, which is aligned to 8 in the record and in the buffer.
-        // VERIFIER: volatile, or LLVM makes it a call that writes byte by byte.
-        unsafe { exe.add(nth).write_volatile(0) };
-    }
     record.exe_len = task.executable_name(&mut record.exe);
 }

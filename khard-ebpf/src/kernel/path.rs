@@ -4,7 +4,7 @@ use super::{offset, probe};
 
 /// `S_IFMT` and `S_IFDIR` (include/uapi/linux/stat.h).
 const S_IFMT: u32 = 0xf000;
-pub(crate) const S_IFDIR: u32 = 0x4000;
+const S_IFDIR: u32 = 0x4000;
 /// `SB_NOUSER` (include/linux/fs.h): pipes, sockets, memfd. AppArmor does not mediate these by path.
 const SB_NOUSER: u64 = 1 << 31;
 /// `__FMODE_EXEC` in `f_flags` (include/linux/fs.h): the kernel opened it to execute it.

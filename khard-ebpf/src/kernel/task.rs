@@ -3,7 +3,11 @@
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kernel_str, bpf_task_pt_regs};
 use khard_common::limits::EXE_BYTES;
 
-use super::{direct, offset, probe};
+use super::{
+    direct, offset,
+    path::{Dentry, Place, VfsMount},
+    probe,
+};
 
 /// `TS_COMPAT` in `thread_info.status`: this system call came by the 32-bit entry
 /// (`arch/x86/include/asm/thread_info.h`).
@@ -126,6 +130,24 @@ impl Task {
         probe(cred, offset::CRED_FSUID.load())
     }
 
+    /// The root directory.
+    pub(crate) fn root_place(self) -> Place {
+        let fs: u64 = probe(self.0, offset::TASK_FS.load());
+        Place {
+            mnt: VfsMount(probe(fs, offset::FS_ROOT_MNT.load())),
+            dentry: Dentry(probe(fs, offset::FS_ROOT_DENTRY.load())),
+        }
+    }
+
+    /// The working directory.
+    pub(crate) fn working_place(self) -> Place {
+        let fs: u64 = probe(self.0, offset::TASK_FS.load());
+        Place {
+            mnt: VfsMount(probe(fs, offset::FS_PWD_MNT.load())),
+            dentry: Dentry(probe(fs, offset::FS_PWD_DENTRY.load())),
+        }
+    }
+
     /// The dentry of the root directory: an address, to be compared only.
     pub(crate) fn root_dentry(self) -> u64 {
         let fs: u64 = probe(self.0, offset::TASK_FS.load());
@@ -145,8 +167,16 @@ impl Task {
         signal != 0 && probe::<i32>(signal, offset::SIGNAL_LIVE.load()) == 0
     }
 
-    /// Copies the executable's file name, NUL-terminated; returns its whole length.
+    /// Copies the executable's file name, NUL-padded; returns its whole length. The field must be aligned to 8, as it is in
+    /// every record.
+    #[inline(always)]
     pub(crate) fn executable_name(self, into: &mut [u8; EXE_BYTES]) -> u32 {
+        let words = into.as_mut_ptr().cast::<u64>();
+        for nth in 0..EXE_BYTES / 8 {
+            // SAFETY: within the field, which is aligned.
+            // VERIFIER: volatile, or LLVM makes it a call that writes byte by byte.
+            unsafe { words.add(nth).write_volatile(0) };
+        }
         let mm: u64 = probe(self.0, offset::TASK_MM.load());
         let file: u64 = probe(mm, offset::MM_EXE_FILE.load());
         let dentry: u64 = probe(file, offset::FILE_DENTRY.load());

@@ -21,11 +21,12 @@ use crate::{
     access::{Access, Asker},
     kernel::{
         direct, offset,
-        path::{Dentry, File, Place, VfsMount},
+        path::{File, Place},
         probe,
         task::{Current, Task},
     },
     subject,
+    word::opaque,
 };
 
 /// By the call's place in the syscall table; written by user space before the program is attached.
@@ -51,7 +52,12 @@ pub(crate) fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     let Some(plan) = at.and_then(|at| CALL_PLANS.get(at as u32)) else { return 0 };
     if plan.kind != kind::NOTHING {
         let call = Call { regs: regs as u64, returned: ctx.arg(1), compat, plan: *plan };
-        by_kind(&call);
+        // Most calls of these names ask for nothing: who asks is found out for the others only.
+        if let Some(detail) = detail(&call)
+            && let Some(asker) = Asker::get()
+        {
+            by_kind(&asker, &call, detail);
+        }
     }
     0
 }
@@ -66,7 +72,9 @@ struct Call {
 
 impl Call {
     /// An argument by its number: `syscall_get_arguments()`, arch/x86/include/asm/syscall.h.
-    #[inline(always)]
+    ///
+    /// VERIFIER: apart, so that whichever register it is in, there is one way to go on.
+    #[inline(never)]
     fn arg(&self, nth: u8) -> u64 {
         let at = match (self.compat, nth) {
             (false, 0) => offset::REGS_DI.load(),
@@ -99,24 +107,19 @@ impl Call {
     }
 
     /// Where a path begins: the root for an absolute one, else the directory of a descriptor, or the working directory.
-    #[inline(always)]
+    ///
+    /// VERIFIER: apart, as [`Self::arg`].
+    #[inline(never)]
     fn base(&self, directory: u8, string: u64) -> Option<Place> {
-        let fs: u64 = probe(Current::task().0, offset::TASK_FS.load());
         let mut first = 0u8;
         // SAFETY: one byte to our own; the helper checks the source.
         unsafe { bpf_probe_read_user((&raw mut first).cast(), 1, string as *const _) };
         if first == b'/' {
-            return Some(Place {
-                mnt: VfsMount(probe(fs, offset::FS_ROOT_MNT.load())),
-                dentry: Dentry(probe(fs, offset::FS_ROOT_DENTRY.load())),
-            });
+            return Some(Current::task().root_place());
         }
         let descriptor = if directory == NONE { AT_FDCWD } else { self.arg(directory) as i32 };
         if descriptor == AT_FDCWD {
-            return Some(Place {
-                mnt: VfsMount(probe(fs, offset::FS_PWD_MNT.load())),
-                dentry: Dentry(probe(fs, offset::FS_PWD_DENTRY.load())),
-            });
+            return Some(Current::task().working_place());
         }
         file_of(descriptor as u32).map(File::place)
     }
@@ -144,54 +147,88 @@ fn file_of(descriptor: u32) -> Option<File> {
     (file != 0).then_some(File(file))
 }
 
+/// What decides whether a call asks for anything: the flags of an open, the kind of a lock, the address of a socket's path, the
+/// flags of namespaces; 0 where nothing more has to be known. `None`: it asks for nothing.
+///
+/// VERIFIER: apart, as [`Call::arg`].
+#[inline(never)]
+fn detail(call: &Call) -> Option<u64> {
+    let plan = &call.plan;
+    match plan.kind {
+        kind::OPEN => flags_of_open(call).map(u64::from),
+        // A result in the last page is an error.
+        kind::MAP => (!(-4095..0).contains(&call.returned)
+            && call.arg(plan.c) & hook::PROT_EXEC != 0
+            && call.arg(plan.a) as i32 >= 0)
+            .then_some(0),
+        _ => {
+            call.outcome()?;
+            match plan.kind {
+                kind::OF_DESCRIPTOR if plan.op == Op::Lock as u8 => kind_of_lock(call).map(u64::from),
+                kind::OF_ADDRESS => path_of_socket(call),
+                kind::SIGNAL => (call.arg(plan.b) == 0).then_some(0),
+                kind::TRACE => {
+                    let attaches = [PTRACE_TRACEME, PTRACE_ATTACH, PTRACE_SEIZE];
+                    attaches.contains(&call.arg(plan.a)).then_some(0)
+                }
+                kind::NAMESPACES => {
+                    let flags = if plan.e == 1 { user_word(call.arg(plan.a)) } else { call.arg(plan.a) };
+                    (flags & CLONE_NEWUSER != 0).then_some(0)
+                }
+                // struct io_uring_params: two words, then the flags.
+                kind::IO_URING => (user_word(call.arg(plan.b) + 8) & IORING_SETUP_SQPOLL != 0).then_some(0),
+                _ => Some(0),
+            }
+        }
+    }
+}
+
 /// VERIFIER: each kind apart, so that each is looked at by itself.
 #[inline(always)]
-fn by_kind(call: &Call) -> u64 {
+fn by_kind(asker: &Asker, call: &Call, detail: u64) -> u64 {
     match call.plan.kind {
-        kind::OPEN => open(call),
-        kind::OF_DESCRIPTOR => of_descriptor(call),
-        kind::MAP => map_file(call),
-        kind::OF_PATH => of_path(call),
-        kind::OF_TWO_PATHS => of_two_paths(call),
-        kind::MOUNT => mount(call),
-        kind::UMOUNT => umount(call),
-        kind::PIVOT_ROOT => pivot_root(call),
-        kind::MOVE_MOUNT => move_mount(call),
-        kind::OF_ADDRESS => of_address(call),
-        _ => plain(call),
+        kind::OPEN => open(asker, call, detail as u32),
+        kind::OF_DESCRIPTOR => of_descriptor(asker, call, detail as u32),
+        kind::MAP => map_file(asker, call),
+        kind::OF_PATH => of_path(asker, call),
+        kind::OF_TWO_PATHS => of_two_paths(asker, call),
+        kind::MOUNT => mount(asker, call),
+        kind::UMOUNT => umount(asker, call),
+        kind::PIVOT_ROOT => pivot_root(asker, call),
+        kind::MOVE_MOUNT => move_mount(asker, call),
+        kind::OF_ADDRESS => of_address(asker, call, detail),
+        _ => plain(asker, call),
     }
 }
 
 /// include/uapi/asm-generic/fcntl.h.
-const O_WRONLY: u64 = 0o1;
-const O_CREAT: u64 = 0o100;
-const O_EXCL: u64 = 0o200;
-const O_TRUNC: u64 = 0o1000;
-const O_PATH: u64 = 0o1000_0000;
+const O_WRONLY: u32 = 0o1;
+const O_PATH: u32 = 0o1000_0000;
+
+/// The flags that a file was opened with; `None` if only a path was wanted.
+#[inline(always)]
+fn flags_of_open(call: &Call) -> Option<u32> {
+    let flags = match call.plan.c {
+        NONE => hook::O_CREAT | O_WRONLY | hook::O_TRUNC,
+        IN_MEMORY => user_word(call.arg(2)) as u32,
+        nth => call.arg(nth) as u32,
+    };
+    (flags & O_PATH == 0).then_some(flags)
+}
 
 #[inline(never)]
-fn open(call: &Call) -> u64 {
-    let flags = match call.plan.c {
-        NONE => O_CREAT | O_WRONLY | O_TRUNC,
-        IN_MEMORY => user_word(call.arg(2)),
-        nth => call.arg(nth),
-    };
-    if flags & O_PATH != 0 {
-        return 0;
-    }
-    let Some(asker) = Asker::get() else { return 0 };
+fn open(asker: &Asker, call: &Call, flags: u32) -> u64 {
     if call.failed() {
         // The name would have been made, and AppArmor was asked for that first.
-        if flags & O_CREAT != 0 && matches!(call.returned, EPERM | EACCES) {
+        if flags & hook::O_CREAT != 0 && matches!(call.returned, EPERM | EACCES) {
             let string = call.arg(call.plan.b);
-            of_string(&asker, call, Op::Create, perms::CREATE, flag::REFUSED, call.plan.a, string);
+            of_string(asker, call, Op::Create, perms::CREATE, flag::REFUSED, call.plan.a, string);
         }
         return 0;
     }
     let Some(file) = file_of(call.returned as u32) else { return 0 };
-    let exclusive = if flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL { flag::EXCLUSIVE } else { 0 };
-    let perms = hook::open_perms(file.mode(), file.flags() | flags as u32);
-    hook::of_file_by(&asker, Op::Open, perms, exclusive, file);
+    let perms = hook::open_perms(file.mode(), file.flags() | flags);
+    hook::of_file_by(asker, Op::Open, perms, hook::exclusive(flags), file);
     0
 }
 
@@ -207,29 +244,19 @@ fn user_word(at: u64) -> u64 {
 /// An access to a path that is a string.
 #[inline(always)]
 fn of_string(asker: &Asker, call: &Call, op: Op, perms: u16, flags: u32, directory: u8, string: u64) {
-    let Some(base) = call.base(directory, string) else { return };
+    let Some(base) = call.base(opaque(directory.into()) as u8, string) else { return };
     let flags = flags | flag::INFERRED | flag::RELATIVE;
     let Some(mut access) = Access::begin(asker, op, perms, flags, [0; 2]) else { return };
-    access.add_path(0, base, base.dentry.is_directory());
-    access.add_user_string(1, string);
+    access.add_relative(0, base, string);
     access.send();
 }
 
 #[inline(never)]
-fn of_descriptor(call: &Call) -> u64 {
-    let Some(outcome) = call.outcome() else { return 0 };
-    let (op, mut perms) = match Op::from_number(call.plan.op) {
-        Some(Op::Lock) => (Op::Lock, perms::LOCK),
-        Some(op) => (op, perms::WRITE),
-        None => return 0,
-    };
-    if op == Op::Lock {
-        let Some(kind) = kind_of_lock(call) else { return 0 };
-        perms = hook::lock_perms(kind);
-    }
-    let Some(asker) = Asker::get() else { return 0 };
+fn of_descriptor(asker: &Asker, call: &Call, kind: u32) -> u64 {
+    let (Some(outcome), Some(op)) = (call.outcome(), Op::from_number(call.plan.op)) else { return 0 };
+    let perms = if op == Op::Lock { hook::lock_perms(kind) } else { perms::WRITE };
     if let Some(file) = file_of(call.arg(call.plan.a) as u32) {
-        hook::of_file_by(&asker, op, perms, outcome, file);
+        hook::of_file_by(asker, op, perms, outcome, file);
     }
     0
 }
@@ -253,18 +280,9 @@ fn kind_of_lock(call: &Call) -> Option<u32> {
 }
 
 #[inline(never)]
-fn map_file(call: &Call) -> u64 {
-    // A result in the last page is an error.
-    if (-4095..0).contains(&call.returned) || call.arg(call.plan.c) & hook::PROT_EXEC == 0 {
-        return 0;
-    }
-    let descriptor = call.arg(call.plan.a) as i32;
-    if descriptor < 0 {
-        return 0;
-    }
-    let Some(asker) = Asker::get() else { return 0 };
-    if let Some(file) = file_of(descriptor as u32) {
-        hook::of_file_by(&asker, Op::Mmap, perms::MMAP_EXEC | perms::READ, 0, file);
+fn map_file(asker: &Asker, call: &Call) -> u64 {
+    if let Some(file) = file_of(call.arg(call.plan.a) as u32) {
+        hook::of_file_by(asker, Op::Mmap, perms::MMAP_EXEC | perms::READ, 0, file);
     }
     0
 }
@@ -273,9 +291,8 @@ fn map_file(call: &Call) -> u64 {
 const AT_REMOVEDIR: u64 = 0x200;
 
 #[inline(never)]
-fn of_path(call: &Call) -> u64 {
+fn of_path(asker: &Asker, call: &Call) -> u64 {
     let Some(outcome) = call.outcome() else { return 0 };
-    let Some(asker) = Asker::get() else { return 0 };
     let Some(mut op) = Op::from_number(call.plan.op) else { return 0 };
     if op == Op::Unlink && call.plan.c != NONE && call.arg(call.plan.c) & AT_REMOVEDIR != 0 {
         op = Op::Rmdir;
@@ -287,17 +304,13 @@ fn of_path(call: &Call) -> u64 {
         Op::Create | Op::Symlink => (perms::CREATE, 0),
         _ => (perms::WRITE, 0),
     };
-    of_string(&asker, call, op, perms, outcome | directory, call.plan.a, call.arg(call.plan.b));
+    of_string(asker, call, op, perms, outcome | directory, call.plan.a, call.arg(call.plan.b));
     0
 }
 
-/// `RENAME_EXCHANGE` (include/uapi/linux/fs.h).
-const RENAME_EXCHANGE: u64 = 2;
-
 #[inline(never)]
-fn of_two_paths(call: &Call) -> u64 {
+fn of_two_paths(asker: &Asker, call: &Call) -> u64 {
     let Some(outcome) = call.outcome() else { return 0 };
-    let Some(asker) = Asker::get() else { return 0 };
     let (old, new) = (call.arg(call.plan.b), call.arg(call.plan.d));
     if Op::from_number(call.plan.op) == Some(Op::Link) {
         let (Some(new_base), Some(old_base)) = (call.base(call.plan.c, new), call.base(call.plan.a, old))
@@ -305,33 +318,28 @@ fn of_two_paths(call: &Call) -> u64 {
             return 0;
         };
         let flags = outcome | flag::INFERRED | flag::RELATIVE | flag::RELATIVE_TOO;
-        let Some(mut access) = Access::begin(&asker, Op::Link, 0, flags, [0; 2]) else { return 0 };
-        access.add_path(0, new_base, new_base.dentry.is_directory());
-        access.add_user_string(1, new);
-        access.add_path(2, old_base, old_base.dentry.is_directory());
-        access.add_user_string(3, old);
+        let Some(mut access) = Access::begin(asker, Op::Link, 0, flags, [0; 2]) else { return 0 };
+        access.add_relative(0, new_base, new);
+        access.add_relative(2, old_base, old);
         access.send();
         return 0;
     }
-    let source = perms::READ | perms::WRITE | perms::DELETE;
-    let target = perms::WRITE | perms::CREATE;
-    let exchange = call.plan.e != NONE && call.arg(call.plan.e) & RENAME_EXCHANGE != 0;
-    let (source, target) = if exchange { (source | target, source | target) } else { (source, target) };
-    of_string(&asker, call, Op::RenameFrom, source, outcome, call.plan.a, old);
-    of_string(&asker, call, Op::RenameTo, target, outcome, call.plan.c, new);
+    let exchange = call.plan.e != NONE && call.arg(call.plan.e) as u32 & hook::RENAME_EXCHANGE != 0;
+    let both = hook::RENAME_FROM | hook::RENAME_TO;
+    let (source, target) = if exchange { (both, both) } else { (hook::RENAME_FROM, hook::RENAME_TO) };
+    of_string(asker, call, Op::RenameFrom, source, outcome, call.plan.a, old);
+    of_string(asker, call, Op::RenameTo, target, outcome, call.plan.c, new);
     0
 }
 
 #[inline(never)]
-fn mount(call: &Call) -> u64 {
+fn mount(asker: &Asker, call: &Call) -> u64 {
     let Some(outcome) = call.outcome() else { return 0 };
-    let Some(asker) = Asker::get() else { return 0 };
     let target = call.arg(1);
     let Some(base) = call.base(NONE, target) else { return 0 };
     let flags = outcome | flag::INFERRED | flag::RELATIVE;
-    let Some(mut access) = Access::begin(&asker, Op::Mount, 0, flags, [call.arg(3), 0]) else { return 0 };
-    access.add_path(0, base, true);
-    access.add_user_string(1, target);
+    let Some(mut access) = Access::begin(asker, Op::Mount, 0, flags, [call.arg(3), 0]) else { return 0 };
+    access.add_relative(0, base, target);
     access.add_user_string(2, call.arg(0));
     access.add_user_string(3, call.arg(2));
     access.send();
@@ -339,52 +347,42 @@ fn mount(call: &Call) -> u64 {
 }
 
 #[inline(never)]
-fn umount(call: &Call) -> u64 {
+fn umount(asker: &Asker, call: &Call) -> u64 {
     let Some(outcome) = call.outcome() else { return 0 };
-    let Some(asker) = Asker::get() else { return 0 };
     let target = call.arg(0);
     let Some(base) = call.base(NONE, target) else { return 0 };
     let args = [if call.plan.b == NONE { 0 } else { call.arg(1) & 0xffff_ffff }, 0];
     let flags = outcome | flag::INFERRED | flag::RELATIVE;
-    let Some(mut access) = Access::begin(&asker, Op::Umount, 0, flags, args) else { return 0 };
-    access.add_path(0, base, true);
-    access.add_user_string(1, target);
+    let Some(mut access) = Access::begin(asker, Op::Umount, 0, flags, args) else { return 0 };
+    access.add_relative(0, base, target);
     access.send();
     0
 }
 
 #[inline(never)]
-fn pivot_root(call: &Call) -> u64 {
+fn pivot_root(asker: &Asker, call: &Call) -> u64 {
     let Some(outcome) = call.outcome() else { return 0 };
-    let Some(asker) = Asker::get() else { return 0 };
     // The root is another one by now: what the strings meant is only known where they were absolute.
     let (new_root, put_old) = (call.arg(0), call.arg(1));
     let (Some(new_base), Some(old_base)) = (call.base(NONE, new_root), call.base(NONE, put_old)) else {
         return 0;
     };
     let flags = outcome | flag::INFERRED | flag::RELATIVE | flag::RELATIVE_TOO;
-    let Some(mut access) = Access::begin(&asker, Op::PivotRoot, 0, flags, [0; 2]) else { return 0 };
-    access.add_path(0, new_base, true);
-    access.add_user_string(1, new_root);
-    access.add_path(2, old_base, true);
-    access.add_user_string(3, put_old);
+    let Some(mut access) = Access::begin(asker, Op::PivotRoot, 0, flags, [0; 2]) else { return 0 };
+    access.add_relative(0, new_base, new_root);
+    access.add_relative(2, old_base, put_old);
     access.send();
     0
 }
 
-/// `MS_MOVE` (include/uapi/linux/mount.h).
-const MS_MOVE: u64 = 8192;
-
 #[inline(never)]
-fn move_mount(call: &Call) -> u64 {
+fn move_mount(asker: &Asker, call: &Call) -> u64 {
     let Some(outcome) = call.outcome() else { return 0 };
-    let Some(asker) = Asker::get() else { return 0 };
     let target = call.arg(call.plan.b);
     let Some(base) = call.base(call.plan.a, target) else { return 0 };
     let flags = outcome | flag::INFERRED | flag::RELATIVE;
-    let Some(mut access) = Access::begin(&asker, Op::Mount, 0, flags, [MS_MOVE, 0]) else { return 0 };
-    access.add_path(0, base, true);
-    access.add_user_string(1, target);
+    let Some(mut access) = Access::begin(asker, Op::Mount, 0, flags, [hook::MS_MOVE, 0]) else { return 0 };
+    access.add_relative(0, base, target);
     access.send();
     0
 }
@@ -392,37 +390,39 @@ fn move_mount(call: &Call) -> u64 {
 /// include/linux/socket.h.
 const AF_UNIX: u16 = 1;
 
-#[inline(never)]
-fn of_address(call: &Call) -> u64 {
-    let Some(outcome) = call.outcome() else { return 0 };
+/// The address of the path in a unix socket's address; `None` if there is none.
+#[inline(always)]
+fn path_of_socket(call: &Call) -> Option<u64> {
     let (mut address, mut len) = (call.arg(call.plan.b), call.plan.c);
     if call.plan.e == 1 {
         // struct user_msghdr: the name's address, then its length (include/linux/socket.h).
         let header = address;
         if call.compat {
-            return 0;
+            return None;
         }
         address = user_word(header);
         len = NONE;
         if user_word(header + 8) as u32 <= 2 {
-            return 0;
+            return None;
         }
     }
     if address == 0 || (len != NONE && call.arg(len) <= 2) {
-        return 0;
+        return None;
     }
     let head = user_word(address);
     // An abstract name begins with a NUL (unix(7)).
-    if head as u16 != AF_UNIX || (head >> 16) as u8 == 0 {
-        return 0;
-    }
+    (head as u16 == AF_UNIX && (head >> 16) as u8 != 0).then_some(address + 2)
+}
+
+#[inline(never)]
+fn of_address(asker: &Asker, call: &Call, path: u64) -> u64 {
+    let Some(outcome) = call.outcome() else { return 0 };
     let (op, perms) = match Op::from_number(call.plan.op) {
         Some(Op::Connect) => (Op::Connect, perms::READ | perms::WRITE),
         Some(Op::Create) => (Op::Create, perms::CREATE),
         _ => (Op::Send, perms::WRITE),
     };
-    let Some(asker) = Asker::get() else { return 0 };
-    of_string(&asker, call, op, perms, outcome, NONE, address + 2);
+    of_string(asker, call, op, perms, outcome, NONE, path);
     0
 }
 
@@ -437,7 +437,7 @@ const IORING_SETUP_SQPOLL: u64 = 1 << 1;
 
 /// What has no path.
 #[inline(never)]
-fn plain(call: &Call) -> u64 {
+fn plain(asker: &Asker, call: &Call) -> u64 {
     let Some(outcome) = call.outcome() else { return 0 };
     let plan = &call.plan;
     let (op, args, peer) = match plan.kind {
@@ -445,27 +445,14 @@ fn plain(call: &Call) -> u64 {
             (Op::Network, [call.arg(plan.a) & 0xffff, call.arg(plan.b) & hook::SOCK_TYPE_MASK], 0)
         }
         // Whom a number means is the task's own namespace's to say; most programs test their own children.
-        kind::SIGNAL if call.arg(plan.b) == 0 => (Op::Signal, [0, 0], flag::PEER_INSIDE),
-        kind::TRACE if matches!(call.arg(plan.a), PTRACE_TRACEME | PTRACE_ATTACH | PTRACE_SEIZE) => {
-            (Op::Ptrace, [1, 0], flag::PEER_INSIDE)
-        }
-        kind::OTHER_MEMORY => (Op::Ptrace, [1, 0], flag::PEER_INSIDE),
-        kind::NAMESPACES => {
-            let flags = if plan.e == 1 { user_word(call.arg(plan.a)) } else { call.arg(plan.a) };
-            if flags & CLONE_NEWUSER == 0 {
-                return 0;
-            }
-            (Op::UserNamespace, [0, 0], 0)
-        }
-        // struct io_uring_params: two words, then the flags.
-        kind::IO_URING if user_word(call.arg(plan.b) + 8) & IORING_SETUP_SQPOLL != 0 => {
-            (Op::IoUringSqPoll, [0, 0], 0)
-        }
+        kind::SIGNAL => (Op::Signal, [0, 0], flag::PEER_INSIDE),
+        kind::TRACE | kind::OTHER_MEMORY => (Op::Ptrace, [1, 0], flag::PEER_INSIDE),
+        kind::NAMESPACES => (Op::UserNamespace, [0, 0], 0),
+        kind::IO_URING => (Op::IoUringSqPoll, [0, 0], 0),
         _ => return 0,
     };
-    let Some(asker) = Asker::get() else { return 0 };
     let inferred = if peer == 0 { 0 } else { flag::INFERRED };
-    hook::of_args(&asker, op, outcome | peer | inferred, args);
+    hook::of_args(asker, op, outcome | peer | inferred, args);
     0
 }
 
@@ -481,22 +468,12 @@ pub(crate) fn exec(ctx: RawTracePointContext) -> i32 {
         return 0;
     }
     // A script, whose file is closed by now: the kernel keeps its name as it was given.
-    let fs: u64 = probe(Current::task().0, offset::TASK_FS.load());
     let absolute = probe::<u16>(named, 0) as u8 == b'/';
-    let base = if absolute {
-        Place {
-            mnt: VfsMount(probe(fs, offset::FS_ROOT_MNT.load())),
-            dentry: Dentry(probe(fs, offset::FS_ROOT_DENTRY.load())),
-        }
-    } else {
-        Place {
-            mnt: VfsMount(probe(fs, offset::FS_PWD_MNT.load())),
-            dentry: Dentry(probe(fs, offset::FS_PWD_DENTRY.load())),
-        }
-    };
+    let task = Current::task();
+    let base = if absolute { task.root_place() } else { task.working_place() };
     let flags = flag::INFERRED | flag::RELATIVE;
     let Some(mut access) = Access::begin(&asker, Op::Exec, perms::EXEC, flags, [0; 2]) else { return 0 };
-    access.add_path(0, base, true);
+    access.add_place(0, base);
     access.add_kernel_string(1, named);
     access.send();
     0

@@ -61,9 +61,9 @@ fn refused(verdict: i32) -> u32 {
 const FMODE_READ: u32 = 1;
 const FMODE_WRITE: u32 = 2;
 /// include/uapi/asm-generic/fcntl.h.
-const O_CREAT: u32 = 0o100;
+pub(super) const O_CREAT: u32 = 0o100;
 const O_EXCL: u32 = 0o200;
-const O_TRUNC: u32 = 0o1000;
+pub(super) const O_TRUNC: u32 = 0o1000;
 const O_APPEND: u32 = 0o2000;
 
 /// `aa_map_file_to_perms()`, security/apparmor/include/file.h.
@@ -83,6 +83,12 @@ pub(super) fn open_perms(mode: u32, flags: u32) -> u16 {
         asked |= perms::CREATE;
     }
     asked
+}
+
+/// Whether whoever opens a file made its name, and chose it to be new.
+#[inline(always)]
+pub(super) fn exclusive(flags: u32) -> u32 {
+    if flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL { flag::EXCLUSIVE } else { 0 }
 }
 
 /// An access to one path.
@@ -136,8 +142,7 @@ fn file_open(hook: &impl Hook) {
         return;
     }
     let flags = file.flags();
-    let exclusive = if flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL { flag::EXCLUSIVE } else { 0 };
-    of_file(Op::Open, open_perms(file.mode(), flags), exclusive | refused(hook.verdict(1)), file);
+    of_file(Op::Open, open_perms(file.mode(), flags), exclusive(flags) | refused(hook.verdict(1)), file);
 }
 
 #[inline(always)]
@@ -173,10 +178,10 @@ fn mapped(op: Op, file: File, prot: u64, flags: u32) {
 }
 
 #[inline(always)]
-fn mmap_file(hook: &impl Hook, is_function: bool) {
+fn mmap_file<H: Hook>(hook: &H) {
     // security_mmap_file(file, prot, flags) gives the hook what it asks for as third argument: mmap_prot(), security/security.c.
-    let (n_args, mut prot) = if is_function { (3, hook.at(1)) } else { (4, hook.at(2)) };
-    if is_function && prot & PROT_READ != 0 && Current::task().reading_implies_executing() {
+    let (n_args, mut prot) = if H::IS_FUNCTION { (3, hook.at(1)) } else { (4, hook.at(2)) };
+    if H::IS_FUNCTION && prot & PROT_READ != 0 && Current::task().reading_implies_executing() {
         prot |= PROT_EXEC;
     }
     mapped(Op::Mmap, File(hook.at(0)), prot, refused(hook.verdict(n_args)));
@@ -195,7 +200,7 @@ fn of_path(op: Op, perms: u16, flags: u32, path: u64) {
     of_place(op, perms, flags, place, place.dentry.is_directory(), place.dentry.inode());
 }
 
-/// An operation on a name in a directory. `Some(true)`: AppArmor takes it for a directory's whatever it is.
+/// An operation on a name in a directory. `becomes_directory`: AppArmor takes it for a directory's, though nothing may be there yet.
 #[inline(always)]
 fn of_name(op: Op, perms: u16, flags: u32, hook: &impl Hook, becomes_directory: bool) {
     let dentry = Dentry(hook.at(1));
@@ -218,7 +223,11 @@ fn link(hook: &impl Hook) {
 }
 
 /// `RENAME_EXCHANGE` (include/uapi/linux/fs.h).
-const RENAME_EXCHANGE: u32 = 2;
+pub(super) const RENAME_EXCHANGE: u32 = 2;
+/// What a rename asks of the old name, and of the new one (`apparmor_path_rename()`).
+pub(super) const RENAME_FROM: u16 = perms::READ | perms::WRITE | perms::DELETE;
+/// See [`RENAME_FROM`].
+pub(super) const RENAME_TO: u16 = perms::WRITE | perms::CREATE;
 
 #[inline(always)]
 fn rename(hook: &impl Hook) {
@@ -237,11 +246,9 @@ fn rename(hook: &impl Hook) {
 /// A file or directory gets another name: both names end as what is moved does.
 #[inline(always)]
 fn moved(asker: &Asker, from: Place, to: Place, what: Dentry, flags: u32) {
-    let source = perms::READ | perms::WRITE | perms::DELETE;
-    let target = perms::WRITE | perms::CREATE;
     let (is_directory, inode) = (what.is_directory(), what.inode());
-    of_place_by(asker, Op::RenameFrom, source, flags, from, is_directory, inode);
-    of_place_by(asker, Op::RenameTo, target, flags, to, is_directory, inode);
+    of_place_by(asker, Op::RenameFrom, RENAME_FROM, flags, from, is_directory, inode);
+    of_place_by(asker, Op::RenameTo, RENAME_TO, flags, to, is_directory, inode);
 }
 
 #[inline(always)]
@@ -398,7 +405,7 @@ fn pivot_root(hook: &impl Hook) {
 }
 
 /// `MS_MOVE` (include/uapi/linux/mount.h).
-const MS_MOVE: u64 = 8192;
+pub(super) const MS_MOVE: u64 = 8192;
 
 #[inline(always)]
 fn move_mount(hook: &impl Hook) {
@@ -444,15 +451,11 @@ macro_rules! hooks {
     };
 }
 
-const fn is_function<H: Hook>(_: &H) -> bool {
-    H::IS_FUNCTION
-}
-
 hooks! {
     l_file_open f1_file_open f2_file_open f3_file_open "file_open" "security_file_open" |h| file_open(h);
     l_receive f1_receive f2_receive f3_receive "file_receive" "security_file_receive" |h| file_receive(h);
     l_file_lock f1_file_lock f2_file_lock f3_file_lock "file_lock" "security_file_lock" |h| file_lock(h);
-    l_mmap f1_mmap f2_mmap f3_mmap "mmap_file" "security_mmap_file" |h| mmap_file(h, is_function(h));
+    l_mmap f1_mmap f2_mmap f3_mmap "mmap_file" "security_mmap_file" |h| mmap_file(h);
     l_mprotect f1_mprotect f2_mprotect f3_mprotect "file_mprotect" "security_file_mprotect" |h| mprotect(h);
     l_ftruncate f1_ftruncate f2_ftruncate f3_ftruncate "file_truncate" "security_file_truncate"
         |h| of_file(Op::Truncate, perms::WRITE, refused(h.verdict(1)), File(h.at(0)));
