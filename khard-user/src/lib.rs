@@ -9,6 +9,7 @@ pub mod confinement;
 pub mod doctor;
 pub mod host;
 pub mod input;
+pub mod kernel;
 pub mod output;
 pub mod privilege;
 pub mod profiles;

@@ -1,14 +1,13 @@
 //! By what means each hook is watched on this kernel. Owns the choice; loading is `load`'s.
 
-use std::{fs, io};
-
 use khard_profile::recording::{Attachment, Class};
 
 use super::{
     hooks::{COPIES, HOOKS, Hook},
-    plan::KernelVersion,
+    plan::{KernelVersion, PROGRAMS_PREEMPTED_SINCE},
     programs::{AttachPoint, Program, Role},
 };
+use crate::kernel;
 
 /// What the user asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,33 +47,23 @@ pub enum Watched {
 /// Every hook with how it is watched.
 pub type Watching = Vec<(&'static Hook, Watched)>;
 
-/// The list of active security modules.
-const LSM_LIST: &str = "/sys/kernel/security/lsm";
-
 /// Whether BPF LSM programs run at all. Without `bpf` in the kernel's list they load and attach without an error, and never run.
-pub fn bpf_lsm_runs() -> io::Result<bool> {
-    Ok(fs::read_to_string(LSM_LIST)?.trim().split(',').any(|name| name == "bpf"))
+///
+/// # Errors
+/// In words: the list is not known.
+pub fn bpf_lsm_runs() -> Result<bool, String> {
+    Ok(kernel::security_modules()?.iter().any(|name| name == "bpf"))
 }
 
 /// How many copies of a program at a function's end are needed. Such programs are skipped while another task is preempted
 /// inside of one, which the kernel allows when it was built or started for full preemption, and since 7.0 by default.
 pub(super) fn n_copies(kernel: KernelVersion, preempts_fully: bool) -> usize {
-    if preempts_fully || kernel >= PREEMPTED_SINCE { COPIES } else { 1 }
+    if preempts_fully || kernel >= PROGRAMS_PREEMPTED_SINCE { COPIES } else { 1 }
 }
 
-/// As for raw tracepoints: see [`super::AttachPlan::for_kernel`].
-const PREEMPTED_SINCE: KernelVersion = KernelVersion { major: 6, minor: 19 };
-
-/// Whether the kernel was started with full preemption.
+/// Whether tasks are preempted anywhere in the kernel.
 pub(super) fn preempts_fully() -> bool {
-    let told = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let by_boot = told("/proc/cmdline").split_ascii_whitespace().any(|option| option == "preempt=full");
-    let version = told("/proc/version");
-    let built_in = version.contains("PREEMPT ") || version.contains("PREEMPT_RT");
-    let now = ["/sys/kernel/debug/sched/preempt", "/sys/kernel/debug/sched/preempt_dynamic"]
-        .iter()
-        .any(|path| told(path).contains("(full)"));
-    by_boot || built_in || now
+    kernel::preemption().is_ok_and(|mode| matches!(mode.as_str(), "full" | "rt"))
 }
 
 /// What stands in for a hook where the kernel refuses programs there.

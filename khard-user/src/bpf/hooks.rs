@@ -19,8 +19,6 @@ pub struct Hook {
     pub lsm: Program,
     /// At the end of the kernel's function.
     pub fexit: [Program; COPIES],
-    /// What is not seen without it.
-    pub without_it: &'static str,
     /// Since which kernel it exists, if not in all that khard knows; before, another hook sees the same.
     pub since: Option<&'static str>,
     /// A field of a kernel struct, by its constant's name, that only this hook needs and that a kernel may lack.
@@ -37,22 +35,19 @@ impl Hook {
     }
 }
 
+const fn program(name: &'static str, at: AttachPoint, without_it: &'static str) -> Program {
+    Program { name, role: Role::Accesses, at, without_it }
+}
+
 macro_rules! hooks {
-    ($($class:ident $hook:literal $function:literal $lsm:literal [$one:literal $two:literal $three:literal]
+    ($($class:ident $hook:literal $function:literal $lsm:literal [$($copy:literal)*]
         $without:literal $(since $since:literal)? $(needs $needs:literal)?;)*) => {
         /// All hooks.
         pub static HOOKS: &[Hook] = &[$(Hook {
             name: $hook,
             class: Class::$class,
-            lsm: Program {
-                name: $lsm, role: Role::Accesses, at: AttachPoint::Lsm($hook), without_it: $without,
-            },
-            fexit: [
-                Program { name: $one, role: Role::Accesses, at: AttachPoint::Fexit($function), without_it: $without },
-                Program { name: $two, role: Role::Accesses, at: AttachPoint::Fexit($function), without_it: $without },
-                Program { name: $three, role: Role::Accesses, at: AttachPoint::Fexit($function), without_it: $without },
-            ],
-            without_it: $without,
+            lsm: program($lsm, AttachPoint::Lsm($hook), $without),
+            fexit: [$(program($copy, AttachPoint::Fexit($function), $without)),*],
             since: hooks!(@option $($since)?),
             needs: hooks!(@option $($needs)?),
         }),*];

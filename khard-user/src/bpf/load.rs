@@ -113,6 +113,8 @@ pub struct Bpf {
     watching: Watching,
     /// Names of fields that this kernel lacks.
     missing_fields: Vec<&'static str>,
+    /// Names of hooks that this kernel lacks, where another one sees the same.
+    absent_hooks: Vec<&'static str>,
     slots: Slots,
     stats: StatsMap,
     subjects: HashMap<MapData, u64, u32>,
@@ -146,6 +148,8 @@ impl Bpf {
                 Err(error) => return Err(error.into()),
             }
         }
+        let is_absent = |hook: &&Hook| hook.since.is_some() && btf.function_id(hook.function()).is_none();
+        let absent_hooks = HOOKS.iter().filter(is_absent).map(|hook| hook.name).collect();
         let n_cpus = u32::try_from(aya::util::nr_cpus().map_err(|(_, source)| LoadError::Cpus(source))?);
         let mut loader = EbpfLoader::new();
         loader.map_max_entries("SCRATCHES", n_cpus.unwrap_or(1).saturating_mul(SCRATCHES_PER_CPU));
@@ -180,6 +184,7 @@ impl Bpf {
             attached: Vec::new(),
             watching: attachment::nothing("khard was asked for system calls only"),
             missing_fields,
+            absent_hooks,
             slots,
             stats,
             n_generations: 0,
@@ -229,6 +234,9 @@ impl Bpf {
         choice: AttachChoice,
         ways: &mut Ways<'_>,
     ) -> Result<Watched, LoadError> {
+        if self.absent_hooks.contains(&hook.name) {
+            return Ok(Watched::Absent);
+        }
         let mut reasons = Vec::new();
         if let Some(field) = hook.needs.filter(|field| self.missing_fields.contains(field)) {
             reasons.push(format!("this kernel's BTF has no {field}"));
@@ -247,11 +255,6 @@ impl Bpf {
                     Err(reason) => reasons.push(format!("fexit: {reason}")),
                 }
             }
-        }
-        // Where the hook itself is not in this kernel, another one sees the same.
-        let is_absent = hook.since.is_some() && Btf::of_kernel()?.function_id(hook.function()).is_none();
-        if is_absent {
-            return Ok(Watched::Absent);
         }
         if matches!(choice, AttachChoice::Auto | AttachChoice::Syscall) {
             match attachment::beside(hook) {

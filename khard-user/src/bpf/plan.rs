@@ -24,10 +24,10 @@ impl KernelVersion {
     }
 }
 
-/// The first kernel where a task can lose the CPU inside a raw tracepoint program, so that other tasks' calls
+/// The first kernel where a task can lose the CPU inside a raw tracepoint or fexit program, so that other tasks' calls
 /// on that CPU pass unseen. Measured: none lost on 6.1, 6.12 and 6.18, also with `preempt=full`; most calls of
 /// a storm lost on 7.2 and 7.3. What lies between was not to be had, and is taken for the worse.
-const RAW_TRACEPOINTS_PREEMPTED_SINCE: KernelVersion = KernelVersion { major: 6, minor: 19 };
+pub(super) const PROGRAMS_PREEMPTED_SINCE: KernelVersion = KernelVersion { major: 6, minor: 19 };
 
 /// The programs to attach.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ pub struct AttachPlan {
 impl AttachPlan {
     /// What `kernel` needs.
     pub fn for_kernel(kernel: KernelVersion) -> Self {
-        let preempted = kernel >= RAW_TRACEPOINTS_PREEMPTED_SINCE;
+        let preempted = kernel >= PROGRAMS_PREEMPTED_SINCE;
         let wanted = |program: &&Program| match program.role {
             Role::Births | Role::Phases => true,
             Role::Syscalls => program.name == "sys_enter" || preempted,
@@ -56,7 +56,7 @@ impl AttachPlan {
     /// Names that do not exist are left out.
     pub fn only(names: &[&str]) -> Self {
         let find = |name: &&str| PROGRAMS.iter().find(|program| program.name == *name);
-        let kernel = KernelVersion::running().unwrap_or(RAW_TRACEPOINTS_PREEMPTED_SINCE);
+        let kernel = KernelVersion::running().unwrap_or(PROGRAMS_PREEMPTED_SINCE);
         Self { programs: names.iter().filter_map(find).collect(), kernel }
     }
 }

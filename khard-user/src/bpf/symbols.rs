@@ -24,10 +24,15 @@ impl Symbols {
     }
 
     /// One symbol a line, `ADDRESS TYPE NAME [MODULE]`, the kernel's own by address (kernel/kallsyms.c).
-    fn read(lines: impl BufRead) -> io::Result<Self> {
+    fn read(mut lines: impl BufRead) -> io::Result<Self> {
         let mut found = Self::default();
-        for line in lines.lines() {
-            let line = line?;
+        // One buffer for the hundred thousand lines.
+        let mut line = String::new();
+        loop {
+            line.clear();
+            if lines.read_line(&mut line)? == 0 {
+                return Ok(found);
+            }
             let mut words = line.split_ascii_whitespace();
             let (Some(address), _, Some(name)) = (words.next(), words.next(), words.next()) else { continue };
             let address = u64::from_str_radix(address, 16).unwrap_or(0);
@@ -41,7 +46,6 @@ impl Symbols {
                 _ => {}
             }
         }
-        Ok(found)
     }
 }
 

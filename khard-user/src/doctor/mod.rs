@@ -3,7 +3,6 @@
 //! Owns the facts, each tried rather than inferred where that does no harm, and the verdict on them. It must not know
 //! the command line. What cannot be found out is unknown, with the reason, and never a guess.
 mod kernel;
-mod kernel_fs;
 mod kubelet;
 mod probe;
 mod programs;
@@ -28,6 +27,12 @@ pub(crate) enum Finding<T> {
     Known(T),
     /// It was not, for this reason.
     Unknown(String),
+}
+
+impl<T> From<Result<T, String>> for Finding<T> {
+    fn from(found: Result<T, String>) -> Self {
+        found.map_or_else(Self::Unknown, Self::Known)
+    }
 }
 
 impl<T> Finding<T> {

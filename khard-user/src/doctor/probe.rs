@@ -2,8 +2,9 @@
 //!
 //! Owns the system calls for that. The programs return 0 and do nothing else; each is gone when its descriptor is
 //! closed, at the end of its trial.
-use super::{Outcome, kernel_fs::TRACEFS};
+use super::Outcome;
 use crate::bpf::Btf;
+use crate::kernel::fs::TRACEFS;
 use serde::Serialize;
 use std::{
     ffi::CStr,

@@ -142,8 +142,16 @@ impl Instance {
     }
 
     pub(super) fn read(&mut self, bpf: &Bpf, tenants: &mut BTreeMap<SlotNumber, Tenant>) {
-        let mine = tenants.iter_mut().filter(|(slot, _)| self.slots.contains(slot));
-        self.seen.update(mine.map(|(slot, tenant)| (bpf.slots().view(*slot), &mut tenant.sightings)));
+        for slot in &self.slots {
+            if let Some(tenant) = tenants.get_mut(slot) {
+                self.seen.accesses.take(&mut tenant.sightings.accesses);
+            }
+        }
+        let mine = self
+            .slots
+            .iter()
+            .filter_map(|slot| Some((bpf.slots().view(*slot), &tenants.get(slot)?.sightings)));
+        self.seen.update(mine);
     }
 
     pub(super) fn freeze(&mut self, why: Ended, at_ns: u64, misses: Misses, stats: Stats) {
@@ -224,7 +232,7 @@ impl Instance {
                     proofs.push(of_hook.map(|(name, n)| (name.to_owned(), n)).collect());
                 }
                 Watched::Absent => {}
-                Watched::Not { reason } => unseen.push(format!("{}: {reason}", hook.without_it)),
+                Watched::Not { reason } => unseen.push(format!("{}: {reason}", hook.lsm.without_it)),
             }
         }
         let Some(by) = means.last().copied() else {

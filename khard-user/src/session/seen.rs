@@ -107,12 +107,11 @@ impl Default for Seen {
 
 impl Seen {
     /// Unites what slots hold now. `views`: all slots of the instance with their sightings.
-    pub(super) fn update<'a>(&mut self, views: impl Iterator<Item = (SlotView, &'a mut Sightings)>) {
+    pub(super) fn update<'a>(&mut self, views: impl Iterator<Item = (SlotView, &'a Sightings)>) {
         (self.unknown_calls, self.records_failed, self.joins, self.untold) = (0, 0, 0, 0);
         self.access_counts = AccessCounts::default();
         for (view, sightings) in views {
             self.access_counts += view.accesses;
-            self.accesses.take(&mut sightings.accesses);
             for (mine, theirs) in self.table.iter_mut().zip(view.table.iter()) {
                 *mine |= theirs;
             }
@@ -299,7 +298,7 @@ mod tests {
 
     fn seen(view: SlotView) -> Seen {
         let mut seen = Seen::default();
-        seen.update([(view, &mut Sightings::default())].into_iter());
+        seen.update([(view, &Sightings::default())].into_iter());
         seen
     }
 

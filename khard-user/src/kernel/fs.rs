@@ -9,18 +9,18 @@ use std::{fs::File, io::Read, path::Path};
 
 /// One such file system: its type and where it is mounted by habit.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct KernelFs {
+pub(crate) struct KernelFs {
     kind: &'static str,
     mounted_at: &'static str,
 }
 
-pub(super) const SECURITYFS: KernelFs = KernelFs { kind: "securityfs", mounted_at: "/sys/kernel/security" };
-pub(super) const DEBUGFS: KernelFs = KernelFs { kind: "debugfs", mounted_at: "/sys/kernel/debug" };
-pub(super) const TRACEFS: KernelFs = KernelFs { kind: "tracefs", mounted_at: "/sys/kernel/tracing" };
+pub(crate) const SECURITYFS: KernelFs = KernelFs { kind: "securityfs", mounted_at: "/sys/kernel/security" };
+pub(crate) const DEBUGFS: KernelFs = KernelFs { kind: "debugfs", mounted_at: "/sys/kernel/debug" };
+pub(crate) const TRACEFS: KernelFs = KernelFs { kind: "tracefs", mounted_at: "/sys/kernel/tracing" };
 
 impl KernelFs {
     /// Reads a file, from the mounted file system or else from a mount of our own.
-    pub(super) fn read(self, file: &str) -> Result<String, String> {
+    pub(crate) fn read(self, file: &str) -> Result<String, String> {
         let path = Path::new(self.mounted_at).join(file);
         std::fs::read_to_string(&path).or_else(|seen| {
             self.read_detached(file).map_err(|hidden| {
@@ -32,7 +32,7 @@ impl KernelFs {
     }
 
     /// Whether it is mounted in its usual place, where other programs look for it.
-    pub(super) fn is_mounted(self) -> bool {
+    pub(crate) fn is_mounted(self) -> bool {
         std::fs::read_dir(self.mounted_at).is_ok_and(|mut entries| entries.next().is_some())
     }
 
@@ -45,4 +45,9 @@ impl KernelFs {
         File::from(file).read_to_string(&mut text).map_err(|_| rustix::io::Errno::IO)?;
         Ok(text)
     }
+}
+
+/// What stands between two marks: how these files show the one choice of several that holds.
+pub(crate) fn between(text: &str, open: char, close: char) -> Option<&str> {
+    Some(text.split_once(open)?.1.split_once(close)?.0)
 }
