@@ -57,6 +57,8 @@ const PACKAGES: &[&str] = &[
 ];
 /// Else the package of `PostgreSQL` makes a cluster, which no test uses.
 const NO_CLUSTER: &str = "mkdir -p \"$1/etc/postgresql-common\" && echo 'create_main_cluster = false' > \"$1/etc/postgresql-common/createcluster.conf\"";
+/// What the server inlines into what it compiles at run time, 60 MB: no test asks for so much.
+const NO_BITCODE: &str = "--dpkgopt=path-exclude=/usr/lib/postgresql/*/lib/bitcode/*";
 const SIZE_MIB: u32 = 3072;
 const START_CONTAINERD: &str = include_str!("../../guest/khard-containerd");
 
@@ -72,7 +74,8 @@ pub(crate) fn image(paths: &Paths) -> Result<PathBuf> {
     });
     let network = config::network(Path::new("/var/lib/cni/networks"));
     let mut recipe = DefaultHasher::new();
-    (PACKAGES, NO_CLUSTER, debian::suite(), &config, &network, START_CONTAINERD, &images).hash(&mut recipe);
+    (PACKAGES, NO_CLUSTER, NO_BITCODE, debian::suite(), &config, &network, START_CONTAINERD, &images)
+        .hash(&mut recipe);
     let image = dir.join(format!("root-{:016x}.ext4", recipe.finish()));
     if image.exists() {
         return Ok(image);
@@ -89,7 +92,7 @@ pub(crate) fn image(paths: &Paths) -> Result<PathBuf> {
         }
     }
     let tree = dir.join("tree");
-    debian::bootstrap(&tree, "minbase", PACKAGES, &["--essential-hook", NO_CLUSTER])?;
+    debian::bootstrap(&tree, "minbase", PACKAGES, &["--essential-hook", NO_CLUSTER, NO_BITCODE])?;
     let put = |path: &str, text: &str, mode: u32| -> Result<()> {
         let path = tree.join(path);
         fs::create_dir_all(path.parent().context("a file without a folder")?)?;
