@@ -1,24 +1,16 @@
-//! What was asked of a name lately, so that asking it again costs no walk: by the kernel's objects, and by two counters that move
-//! whenever the path of a name may become another one.
+//! What was asked of a name lately, so that asking it again costs no walk: by the kernel's objects, and by the epoch in which its
+//! path was what it was.
 //!
 //! A dentry's address alone is not its path: directories above it are renamed, other mounts come over it, and its memory is
-//! used again for another file. A rename moves the count of `rename_lock` (`d_move()`, fs/dcache.c), a mount that of
-//! `mount_lock` (fs/namespace.c); both are odd while the change is under way. And what the name is of is part of the key.
+//! used again for another file. So what the name is of is part of the key.
 
 use aya_ebpf::{bindings::BPF_ANY, macros::map, maps::LruHashMap};
 use khard_common::limits::SEEN_NAMES;
 
 use crate::kernel::{
+    epoch::Epoch,
     path::{Inode, Place},
-    probe,
 };
-
-/// Where the locks are; 0 where the kernel does not list them, and then no name is known.
-#[unsafe(no_mangle)]
-static RENAME_LOCK: aya_ebpf::Global<u64> = aya_ebpf::Global::new(0);
-/// See [`RENAME_LOCK`].
-#[unsafe(no_mangle)]
-static MOUNT_LOCK: aya_ebpf::Global<u64> = aya_ebpf::Global::new(0);
 
 /// What was asked, of which name.
 #[repr(C)]
@@ -74,18 +66,10 @@ impl Name {
     }
 }
 
-/// The present epoch, to be read before anything of a name is; 0 for none: a change is under way, or the locks are not known.
+/// The present epoch, to be read before anything of a name is; 0 for none: a change is under way, or the counts are not known.
 #[inline(always)]
 pub(super) fn epoch() -> u64 {
-    let (renames, mounts) = (RENAME_LOCK.load(), MOUNT_LOCK.load());
-    if renames == 0 || mounts == 0 {
-        return 0;
-    }
-    // seqlock_t begins with its count, an unsigned int (include/linux/seqlock_types.h).
-    let (renames, mounts): (u32, u32) = (probe(renames, 0), probe(mounts, 0));
-    if (renames | mounts) & 1 != 0 {
-        return 0;
-    }
-    // Never 0, though both may be.
-    u64::from(renames) << 32 | u64::from(mounts) | 1
+    let now = Epoch::now();
+    // Never 0, though both counts may be.
+    if now.is_known() && now.is_at_rest() { now.0 | 1 } else { 0 }
 }

@@ -2,7 +2,8 @@
 //!
 //! AppArmor names a file from the root of its mount namespace, whatever the task's own root is (`d_absolute_path()`,
 //! security/apparmor/path.c); a file that is not below it by its path inside its file system. Paths are built from their
-//! end, so that each step up writes one component before what is there already.
+//! end, so that each step up writes one component before what is there already. When something was renamed or mounted
+//! meanwhile, the walk begins again, as the kernel's own does (`prepend_path()`, `fs/d_path.c`).
 
 use aya_ebpf::helpers::generated::{
     bpf_loop, bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user_str,
@@ -11,6 +12,7 @@ use khard_common::{access::flag, limits::PATH_BYTES};
 
 use super::scratch::{END, Scratch};
 use crate::kernel::{
+    epoch::Epoch,
     offset,
     path::{Dentry, Place, VfsMount},
     probe,
@@ -37,6 +39,11 @@ fn is_live(number: u32) -> bool {
 pub(super) struct Walk {
     /// Where it began.
     leaf: u64,
+    first_mount: u64,
+    first_root: u64,
+    /// When it began, and the record's flags then.
+    epoch: Epoch,
+    first_flags: u32,
     dentry: u64,
     /// `struct mount`, not its inner `vfsmount`.
     mount: u64,
@@ -69,17 +76,30 @@ pub(super) fn walk(scratch: &mut Scratch, place: Place, is_directory: u32) {
 #[inline(always)]
 fn begin(scratch: &mut Scratch, place: Place, is_directory: u32) {
     let walk = &mut scratch.walk;
+    walk.epoch = Epoch::now();
     walk.leaf = place.dentry.0;
-    walk.dentry = place.dentry.0;
-    walk.mount = place.mnt.mount();
-    walk.root = place.mnt.root().0;
+    walk.first_mount = place.mnt.mount();
+    walk.first_root = place.mnt.root().0;
     walk.end = walk.at;
     walk.first_hash = walk.hash;
-    walk.done = 0;
     walk.is_directory = is_directory;
     if place.dentry.is_deleted() {
         scratch.record.flags |= flag::DELETED;
     }
+    walk.first_flags = scratch.record.flags;
+    start(scratch);
+}
+
+/// To the place where it began.
+#[inline(always)]
+fn start(scratch: &mut Scratch) {
+    let walk = &mut scratch.walk;
+    walk.dentry = walk.leaf;
+    walk.mount = walk.first_mount;
+    walk.root = walk.first_root;
+    walk.hash = walk.first_hash;
+    walk.done = 0;
+    scratch.record.flags = walk.first_flags;
     put_slash_of_directory(scratch);
 }
 
@@ -165,7 +185,17 @@ unsafe extern "C" fn mix_callback(_: u64, pointer: *mut *mut Scratch) -> i64 {
 
 unsafe extern "C" fn step_callback(_: u64, pointer: *mut *mut Scratch) -> i64 {
     // SAFETY: `walk` passes its own scratch.
-    i64::from(step(unsafe { &mut **pointer }))
+    let scratch = unsafe { &mut **pointer };
+    if !step(scratch) {
+        return 0;
+    }
+    let now = Epoch::now();
+    if now == scratch.walk.epoch && now.is_at_rest() {
+        return 1;
+    }
+    scratch.walk.epoch = now;
+    start(scratch);
+    0
 }
 
 /// One step up. True: done.

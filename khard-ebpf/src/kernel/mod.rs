@@ -4,6 +4,7 @@
 //! nanoseconds, for the hot path. *Probe*: `bpf_probe_read_kernel`, for any address, tens of nanoseconds.
 
 pub(crate) mod cgroup;
+pub(crate) mod epoch;
 pub(crate) mod path;
 pub(crate) mod task;
 
