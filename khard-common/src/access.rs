@@ -82,6 +82,8 @@ operations! {
     IoUringSqPoll = 28,
     /// `io_uring` with other credentials.
     IoUringOverrideCreds = 29,
+    /// What was asked with [`flag::PENDING`] was done. `args[0]`: the [`AccessRecord::hash`] of that.
+    Done = 30,
 }
 
 /// Permissions: [`AccessRecord::perms`], the bits of `khard_profile::recording::FilePerms`.
@@ -130,6 +132,8 @@ pub mod flag {
     pub const INFERRED: u32 = 1 << 10;
     /// A directory.
     pub const DIRECTORY: u32 = 1 << 11;
+    /// Asked before the kernel's own checks: only an [`super::Op::Done`] tells that they passed.
+    pub const PENDING: u32 = 1 << 12;
 }
 
 /// The end of a sample.
@@ -142,6 +146,8 @@ pub struct AccessRecord {
     pub sequence: u64,
     /// `CLOCK_BOOTTIME`, in nanoseconds.
     pub time_ns: u64,
+    /// Of all but who and when.
+    pub hash: u64,
     /// By operation: see [`Op`].
     pub args: [u64; 2],
     /// The subject's slot.

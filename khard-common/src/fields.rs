@@ -61,6 +61,7 @@ macro_rules! kernel_fields {
             TASK_REAL_CRED: "task_struct" "real_cred";
             TASK_CRED: "task_struct" "cred";
             TASK_PERSONALITY: "task_struct" "personality";
+            TASK_FLAGS: "task_struct" "flags";
             TASK_FILES: "task_struct" "files";
             CRED_FSUID: "cred" "fsuid.val";
             CRED_EFFECTIVE: "cred" "cap_effective";

@@ -46,6 +46,9 @@ pub const SEEN_ACCESSES: u32 = 1 << 18;
 /// Names that were looked at lately, for all subjects, with the accesses that were known then.
 pub const SEEN_NAMES: u32 = 1 << 16;
 
+/// Threads in a call that asked for something whose outcome is not known yet, on the whole node.
+pub const PENDING_CALLS: u32 = 1 << 14;
+
 /// AppArmor's longest name: `2 * PATH_MAX` (`aa_g_path_max`, security/apparmor/lsm.c).
 pub const PATH_BYTES: u32 = 8192;
 

@@ -5,6 +5,7 @@
 
 use std::{
     fs,
+    io::{Read as _, Write as _},
     path::Path,
     process::{Command, Stdio},
 };
@@ -53,6 +54,23 @@ impl Loaded {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What the kernel's own policy allows on a path, of its owner: bits of `AA_MAY_…` (security/apparmor/include/perms.h). Asked
+    /// as `aa_query_file_path` (3) does, without touching the file.
+    pub fn allowed(&self, path: &[u8]) -> u32 {
+        const CLASS_FILE: u8 = 2;
+        let question = [b"label\0", self.name.as_bytes(), &[0, CLASS_FILE], path].concat();
+        let mut file = fs::File::options()
+            .read(true)
+            .write(true)
+            .open("/sys/kernel/security/apparmor/.access")
+            .expect("AppArmor's file for questions");
+        file.write_all(&question).expect("a question");
+        let mut answer = String::new();
+        file.read_to_string(&mut answer).expect("an answer");
+        let mask = answer.lines().find_map(|line| line.strip_prefix("allow 0x")).expect("what is allowed");
+        u32::from_str_radix(mask, 16).expect("a mask")
     }
 
     /// Whether a label is this profile, or one that the kernel made below it.

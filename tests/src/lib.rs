@@ -3,6 +3,7 @@ pub mod apparmor;
 pub mod audit;
 pub mod bundle;
 pub mod cgroup;
+pub mod draw;
 pub mod kernel;
 pub mod khard;
 pub mod kubelet;

@@ -78,10 +78,10 @@ pub fn assert_all_is_recorded(name: &str, profile: &str) {
 }
 
 /// Records a workload, loads the profile that khard wrote, and runs it again: it must print the same, and be denied
-/// nothing.
-pub fn assert_no_denials(name: &str, attach: &str) {
+/// nothing. The profile's text.
+pub fn assert_no_denials(name: &str, attach: &str, args: &[&str]) -> String {
     let workload = Workload::new(name);
-    let (recorded, unconfined) = told(|| workload.traced(attach, &[]).expect(0));
+    let (recorded, unconfined) = told(|| workload.traced(attach, args).expect(0));
     workload.assert_output(recorded.code, &recorded.stdout, &recorded.stderr);
     let old = denials(&unconfined, |_| true);
     let file = profile_file(&recorded.out);
@@ -98,6 +98,7 @@ pub fn assert_no_denials(name: &str, attach: &str) {
     assert_eq!(code, 0, "{}", said(&stderr));
     assert_eq!(stdout, recorded.stdout, "{}", said("it printed something else"));
     println!("{name} by {attach}: {} lines of profile, nothing denied", text.lines().count());
+    text
 }
 
 /// What was refused, once each.

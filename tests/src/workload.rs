@@ -43,12 +43,14 @@ macro_rules! script {
     };
 }
 
-const SCRIPTS: [Script; 8] = [
+const SCRIPTS: [Script; 10] = [
     script!("nginx", &["/usr/sbin/nginx", "/usr/bin/curl"]),
     script!("redis", &["/usr/bin/redis-server", "/usr/bin/redis-cli"]),
     script!("postgres", &["/usr/lib/postgresql"]),
     script!("python", &["/usr/bin/python3", "/usr/bin/curl"]),
     script!("coreutils", &[]),
+    script!("paths", &[]),
+    script!("attempts", &["/usr/bin/setpriv"]),
     script!("git", &["/usr/bin/git"]),
     script!("gcc", &["/usr/bin/gcc"]),
     Script { name: "exercise", text: None, output: None, needs: &[] },

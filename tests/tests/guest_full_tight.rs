@@ -1,9 +1,16 @@
 //! Profiles are tight: no rule is there for nothing, and what the workload did not do is refused.
 
-use std::{fs, process::Command};
+use std::{collections::BTreeSet, fs, os::unix::ffi::OsStrExt as _, path::PathBuf, process::Command};
+
+use khard_profile::{
+    apparmor_text::ParsedProfile,
+    check::apparmor::{Verdict, verdict},
+    recording::{Access, AccessKey, Certainty, FileAccess, FileFacts, FileOp, FilePerms, Outcome, Recording},
+};
 
 use khard_tests::{
     apparmor::Loaded,
+    draw::Draw,
     khard::files_below,
     watched::{denials, told},
     workload::Workload,
@@ -13,12 +20,13 @@ use khard_tests::{
 const N_DRAWN: usize = 20;
 const SEED: u64 = 2026;
 
-/// The profile that khard makes of a workload.
-fn profile_of(workload: &Workload) -> String {
+/// The profile that khard makes of a workload, and its recording.
+fn profile_of(workload: &Workload) -> (String, Recording) {
     let done = workload.traced("auto", &[]).expect(0);
     workload.assert_output(done.code, &done.stdout, &done.stderr);
     let file = files_below(&done.out).into_iter().find(|file| file.ends_with(".apparmor"));
-    fs::read_to_string(done.out.join(file.expect("an AppArmor profile"))).unwrap()
+    let text = fs::read_to_string(done.out.join(file.expect("an AppArmor profile"))).unwrap();
+    (text, done.recording(workload.name()))
 }
 
 /// The same, but what it would refuse is only told.
@@ -37,23 +45,9 @@ fn rules(text: &str) -> Vec<&str> {
     text.lines().filter(is_rule).collect()
 }
 
-/// Numbers that look drawn and are always the same (Knuth's linear congruence, MMIX).
-fn drawn(n: usize, below: usize) -> Vec<usize> {
-    let mut state = SEED;
-    let mut numbers = Vec::new();
-    while numbers.len() < n.min(below) {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let number = usize::try_from(state >> 33).expect("31 bits") % below;
-        if !numbers.contains(&number) {
-            numbers.push(number);
-        }
-    }
-    numbers
-}
-
 fn no_rule_is_there_for_nothing(name: &str) {
     let workload = Workload::new(name);
-    let text = complaining(&profile_of(&workload));
+    let text = complaining(&profile_of(&workload).0);
     let asked = |text: &str| {
         let profile = Loaded::new(text);
         let (ran, events) = told(|| workload.confined(&profile));
@@ -66,7 +60,7 @@ fn no_rule_is_there_for_nothing(name: &str) {
     };
     assert_eq!(asked(&text), Vec::<String>::new(), "{name} under its whole profile");
     let rules = rules(&text);
-    for at in drawn(N_DRAWN, rules.len()) {
+    for at in Draw::new(SEED).different(N_DRAWN, rules.len()) {
         let rule = rules[at];
         let without: String =
             text.lines().filter(|line| *line != rule).flat_map(|line| [line, "\n"]).collect();
@@ -97,7 +91,7 @@ const NEVER: [(&str, &[&str]); 6] = [
 
 fn what_it_never_did_is_refused(name: &str) {
     let workload = Workload::new(name);
-    let profile = Loaded::new(&profile_of(&workload));
+    let profile = Loaded::new(&profile_of(&workload).0);
     for (what, words) in NEVER {
         let run = |command: &mut Command| command.output().expect("a program").status.success();
         assert!(run(Command::new("/bin/busybox").args(words)), "{what} works without a profile");
@@ -121,4 +115,110 @@ fn a_web_server_cannot_do_under_its_profile_what_it_never_did() {
 #[test]
 fn a_database_cannot_do_under_its_profile_what_it_never_did() {
     what_it_never_did_is_refused("redis");
+}
+
+/// Pairs of a path and a permission that are drawn for each workload.
+const N_PAIRS: usize = 10_000;
+
+/// Permissions with an operation that asks for each, and the kernel's bit for it (`AA_MAY_…`).
+const PERMISSIONS: [(FilePerms, FileOp, u32); 5] = [
+    (FilePerms::READ, FileOp::Open, 1 << 2),
+    (FilePerms::WRITE, FileOp::Open, 1 << 1),
+    (FilePerms::EXEC, FileOp::Exec, 1 << 0),
+    (FilePerms::LOCK, FileOp::Lock, 1 << 15),
+    (FilePerms::MMAP_EXEC, FileOp::Mmap, 1 << 16),
+];
+
+/// Every path of this system, directories with their slash; of kernel file systems those that are mounted in their places.
+fn all_paths() -> Vec<Vec<u8>> {
+    let (mut paths, mut waiting) = (Vec::new(), vec![PathBuf::from("/")]);
+    while let Some(dir) = waiting.pop() {
+        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let mut bytes = path.as_os_str().as_bytes().to_vec();
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                bytes.push(b'/');
+                if ![b"/sys/".as_slice(), b"/proc/", b"/host/"].contains(&bytes.as_slice()) {
+                    waiting.push(path);
+                }
+            }
+            paths.push(bytes);
+        }
+    }
+    paths.sort();
+    paths
+}
+
+/// What was recorded, as pairs; creating and removing are granted by `w`.
+fn recorded(recording: &Recording) -> BTreeSet<(Vec<u8>, u32)> {
+    let mut pairs = BTreeSet::new();
+    for key in recording.accesses().keys() {
+        if let Access::File(FileAccess { path, perms, .. }) = &key.what {
+            let writes = [FilePerms::WRITE, FilePerms::CREATE, FilePerms::DELETE];
+            for (perm, _, bit) in PERMISSIONS {
+                let is_write = perm == FilePerms::WRITE && writes.iter().any(|one| perms.contains(*one));
+                if is_write || perms.contains(perm) {
+                    pairs.insert((path.as_slice().to_vec(), bit));
+                }
+            }
+        }
+    }
+    pairs
+}
+
+fn seldom_allows_what_was_not_recorded(name: &str) {
+    let workload = Workload::new(name);
+    let (text, recording) = profile_of(&workload);
+    let (profile, parsed) = (Loaded::new(&text), ParsedProfile::parse(text.as_bytes()).unwrap());
+    let recorded = recorded(&recording);
+    for (path, bit) in &recorded {
+        assert!(profile.allowed(path) & bit != 0, "{bit:#x} on {} was recorded", path.escape_ascii());
+    }
+    let (paths, mut draw) = (all_paths(), Draw::new(SEED));
+    let (mut n_pairs, mut allowed) = (0, BTreeSet::new());
+    while n_pairs < N_PAIRS {
+        let path = &paths[draw.below(paths.len())];
+        let (perms, op, bit) = PERMISSIONS[draw.below(PERMISSIONS.len())];
+        if recorded.contains(&(path.clone(), bit)) {
+            continue;
+        }
+        n_pairs += 1;
+        let by_kernel = profile.allowed(path) & bit != 0;
+        let facts = FileFacts { owner: true, ..FileFacts::default() };
+        let what = Access::File(FileAccess { path: path.clone().into(), op, perms, facts });
+        let key = AccessKey { what, outcome: Outcome::Granted, certainty: Certainty::Exact };
+        let by_khard = matches!(verdict(&parsed, &key), Verdict::Allowed(_));
+        assert_eq!(by_khard, by_kernel, "{perms} on {}", path.escape_ascii());
+        if by_kernel {
+            allowed.insert(format!("{perms} {}", path.escape_ascii()));
+        }
+    }
+    let rules = rules(&text);
+    let globs = rules.iter().filter(|rule| rule.contains(['*', '[', '{'])).count();
+    println!(
+        "{name}: {} rules, {globs} with a glob or variable; of {N_PAIRS} pairs that were not recorded {} are allowed: {allowed:?}",
+        rules.len(),
+        allowed.len(),
+    );
+    assert!(allowed.len() <= N_PAIRS / 1000, "{name}: {allowed:?}");
+}
+
+macro_rules! seldom_allows {
+    ($($test:ident: $name:literal,)*) => { $(
+        #[test]
+        fn $test() {
+            seldom_allows_what_was_not_recorded($name);
+        }
+    )* };
+}
+
+seldom_allows! {
+    a_web_servers_profile_seldom_allows_what_was_not_recorded: "nginx",
+    a_servers_profile_seldom_allows_what_was_not_recorded: "redis",
+    a_databases_profile_seldom_allows_what_was_not_recorded: "postgres",
+    an_applications_profile_seldom_allows_what_was_not_recorded: "python",
+    a_scripts_profile_seldom_allows_what_was_not_recorded: "coreutils",
+    a_profile_of_git_seldom_allows_what_was_not_recorded: "git",
+    a_compilers_profile_seldom_allows_what_was_not_recorded: "gcc",
+    a_profile_of_hostile_names_seldom_allows_what_was_not_recorded: "paths",
 }

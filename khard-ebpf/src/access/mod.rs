@@ -4,6 +4,7 @@
 //! space keeps what it was sent. So a lost mark costs a record, and a mark is set only once the record was submitted.
 
 mod names;
+pub(crate) mod outcome;
 mod scratch;
 mod walk;
 
@@ -227,7 +228,9 @@ impl Request {
         let what =
             kind(self.op, asker.phase, self.perms) | u64::from(self.flags | self.is_directory << 31) << 32;
         let name = Name::new(subject_id, self.place, what);
-        if name.is_known(epoch) {
+        // What waits for its outcome is told apart by its path.
+        let is_pending = self.flags & flag::PENDING != 0;
+        if !is_pending && name.is_known(epoch) {
             count(stats::ACCESSES_KNOWN_BY_NAME);
             return true;
         }
@@ -236,7 +239,7 @@ impl Request {
         };
         access.add_path(0, self.place, self.is_directory != 0);
         let is_known = access.send();
-        if is_known {
+        if is_known && !is_pending {
             name.remember(epoch);
         }
         is_known
@@ -260,6 +263,7 @@ fn finish(scratch: &mut Scratch, slot: *mut Slot) -> bool {
     let mark = Mark { subject_id: scratch.record.subject_id, hash: scratch.walk.hash };
     // SAFETY: values are never looked at.
     let is_known = unsafe { SEEN.get(mark) }.is_some();
+    scratch.record.hash = mark.hash;
     let mut is_sent = false;
     if is_known {
         // SAFETY: a valid slot.
@@ -274,7 +278,13 @@ fn finish(scratch: &mut Scratch, slot: *mut Slot) -> bool {
             let _ = SEEN.insert(mark, 1, u64::from(BPF_ANY));
         }
     }
+    let is_pending = scratch.record.flags & flag::PENDING != 0;
     scratch.release();
+    if is_pending && (is_known || is_sent) && !outcome::note(mark.hash) {
+        // Nobody will tell what became of it.
+        // SAFETY: a valid slot.
+        unsafe { word::add(&raw mut (*slot).accesses_unread, 1) };
+    }
     is_known || is_sent
 }
 

@@ -87,6 +87,11 @@ impl VfsMount {
     pub(crate) fn mount(self) -> u64 {
         self.0.wrapping_sub(offset::MOUNT_VFSMOUNT.load())
     }
+
+    /// Its mount namespace, by address: for comparing only.
+    pub(crate) fn namespace(self) -> u64 {
+        probe(self.mount(), offset::MOUNT_NS.load())
+    }
 }
 
 /// Where a file is found: `struct path`.

@@ -130,6 +130,11 @@ impl Task {
         probe(cred, offset::CRED_FSUID.load())
     }
 
+    /// Whether it works on requests of an `io_uring`: `PF_IO_WORKER` (include/linux/sched.h).
+    pub(crate) fn is_io_worker(self) -> bool {
+        probe::<u32>(self.0, offset::TASK_FLAGS.load()) & 0x10 != 0
+    }
+
     /// The root directory.
     pub(crate) fn root_place(self) -> Place {
         let fs: u64 = probe(self.0, offset::TASK_FS.load());

@@ -8,7 +8,7 @@ use aya_ebpf::{
 use khard_common::access::{Op, flag, perms};
 
 use crate::{
-    access::{Access, Asker, Request},
+    access::{Access, Asker, Request, outcome},
     kernel::{
         offset,
         path::{Dentry, File, Inode, Place},
@@ -55,6 +55,12 @@ impl Hook for FExitContext {
 #[inline(always)]
 fn refused(verdict: i32) -> u32 {
     if verdict < 0 { flag::REFUSED } else { 0 }
+}
+
+/// As [`refused`], at a hook that comes before the kernel's own checks: whether those pass is known when the call ends.
+#[inline(always)]
+fn refused_first(verdict: i32) -> u32 {
+    if verdict < 0 { flag::REFUSED } else { outcome::flag_of_first() }
 }
 
 /// `FMODE_READ`, `FMODE_WRITE` (include/linux/fs.h).
@@ -136,9 +142,15 @@ pub(super) fn of_args(asker: &Asker, op: Op, flags: u32, args: [u64; 2]) {
 #[inline(always)]
 fn file_open(hook: &impl Hook) {
     let file = File(hook.at(0));
-    // Opened by the kernel with credentials of somebody else, as overlayfs does with those of who mounted it: AppArmor asks
-    // for their label. And what is opened to be executed was asked for already.
-    if file.is_for_execution() || file.cred() != Current::task().real_cred() {
+    // What is opened to be executed was asked for already.
+    if file.is_for_execution() {
+        return;
+    }
+    // Opened by overlayfs, from a layer, with the credentials of who mounted it: AppArmor asks for their label. The layers'
+    // mounts are overlayfs's own. In a mount of the task's, other credentials are made of its own: for a core dump
+    // (`do_coredump()`), or registered with an io_uring.
+    let task = Current::task();
+    if file.cred() != task.real_cred() && file.place().mnt.namespace() != task.mount_ns_address() {
         return;
     }
     let flags = file.flags();
@@ -212,7 +224,7 @@ fn of_name(op: Op, perms: u16, flags: u32, hook: &impl Hook, becomes_directory: 
 fn link(hook: &impl Hook) {
     let Some(asker) = Asker::get() else { return };
     let (file, directory, name) = (Dentry(hook.at(0)), hook.at(1), hook.at(2));
-    let Some(mut access) = Access::begin(&asker, Op::Link, 0, refused(hook.verdict(3)), [0; 2]) else {
+    let Some(mut access) = Access::begin(&asker, Op::Link, 0, refused_first(hook.verdict(3)), [0; 2]) else {
         return;
     };
     access.note_owner(file.inode());
@@ -233,7 +245,7 @@ pub(super) const RENAME_TO: u16 = perms::WRITE | perms::CREATE;
 fn rename(hook: &impl Hook) {
     let Some(asker) = Asker::get() else { return };
     let (from, to) = (Dentry(hook.at(1)), Dentry(hook.at(3)));
-    let flags = opaque(refused(hook.verdict(5)));
+    let flags = opaque(refused_first(hook.verdict(5)));
     let exchange = opaque((hook.at(4) as u32 & RENAME_EXCHANGE != 0).into()) != 0;
     let (old, new) = (Place::in_directory(hook.at(0), from.0), Place::in_directory(hook.at(2), to.0));
     moved(&asker, old, new, from, flags);
@@ -312,7 +324,7 @@ fn socket(hook: &impl Hook) {
     }
     let Some(asker) = Asker::get() else { return };
     let args = [u64::from(hook.at(0) as u32), hook.at(1) & SOCK_TYPE_MASK];
-    of_args(&asker, Op::Network, refused(hook.verdict(4)), args);
+    of_args(&asker, Op::Network, refused_first(hook.verdict(4)), args);
 }
 
 /// The path that a unix socket is bound to; one without a path is not found by files' rules.
@@ -372,7 +384,8 @@ fn traceme(hook: &impl Hook) {
 fn mount(hook: &impl Hook) {
     let Some(asker) = Asker::get() else { return };
     let (device, path, kind, flags) = (hook.at(0), hook.at(1), hook.at(2), hook.at(3));
-    let Some(mut access) = Access::begin(&asker, Op::Mount, 0, refused(hook.verdict(5)), [flags, 0]) else {
+    let Some(mut access) = Access::begin(&asker, Op::Mount, 0, refused_first(hook.verdict(5)), [flags, 0])
+    else {
         return;
     };
     access.add_place(0, Place::of_path(path));
@@ -462,21 +475,21 @@ hooks! {
     l_truncate f1_truncate f2_truncate f3_truncate "path_truncate" "security_path_truncate"
         |h| of_path(Op::Truncate, perms::WRITE, refused(h.verdict(1)), h.at(0));
     l_mknod f1_mknod f2_mknod f3_mknod "path_mknod" "security_path_mknod"
-        |h| of_name(Op::Create, perms::CREATE, refused(h.verdict(4)), h, false);
+        |h| of_name(Op::Create, perms::CREATE, refused_first(h.verdict(4)), h, false);
     l_mkdir f1_mkdir f2_mkdir f3_mkdir "path_mkdir" "security_path_mkdir"
-        |h| of_name(Op::Mkdir, perms::CREATE, refused(h.verdict(3)), h, true);
+        |h| of_name(Op::Mkdir, perms::CREATE, refused_first(h.verdict(3)), h, true);
     l_rmdir f1_rmdir f2_rmdir f3_rmdir "path_rmdir" "security_path_rmdir"
-        |h| of_name(Op::Rmdir, perms::DELETE, refused(h.verdict(2)), h, true);
+        |h| of_name(Op::Rmdir, perms::DELETE, refused_first(h.verdict(2)), h, true);
     l_unlink f1_unlink f2_unlink f3_unlink "path_unlink" "security_path_unlink"
-        |h| of_name(Op::Unlink, perms::DELETE, refused(h.verdict(2)), h, false);
+        |h| of_name(Op::Unlink, perms::DELETE, refused_first(h.verdict(2)), h, false);
     l_symlink f1_symlink f2_symlink f3_symlink "path_symlink" "security_path_symlink"
-        |h| of_name(Op::Symlink, perms::CREATE, refused(h.verdict(3)), h, false);
+        |h| of_name(Op::Symlink, perms::CREATE, refused_first(h.verdict(3)), h, false);
     l_link f1_link f2_link f3_link "path_link" "security_path_link" |h| link(h);
     l_rename f1_rename f2_rename f3_rename "path_rename" "security_path_rename" |h| rename(h);
     l_chmod f1_chmod f2_chmod f3_chmod "path_chmod" "security_path_chmod"
-        |h| of_path(Op::Chmod, perms::WRITE, refused(h.verdict(2)), h.at(0));
+        |h| of_path(Op::Chmod, perms::WRITE, refused_first(h.verdict(2)), h.at(0));
     l_chown f1_chown f2_chown f3_chown "path_chown" "security_path_chown"
-        |h| of_path(Op::Chown, perms::WRITE, refused(h.verdict(3)), h.at(0));
+        |h| of_path(Op::Chown, perms::WRITE, refused_first(h.verdict(3)), h.at(0));
     l_exec f1_exec f2_exec f3_exec "bprm_creds_for_exec" "security_bprm_creds_for_exec" |h| exec(h);
     l_capable f1_capable f2_capable f3_capable "capable" "security_capable" |h| capable(h);
     l_socket f1_socket f2_socket f3_socket "socket_create" "security_socket_create" |h| socket(h);

@@ -1,6 +1,7 @@
 //! One thin entry for each attach point. The table of which is attached where is user space's.
 
 mod call;
+mod call_end;
 mod cgroup;
 mod hook;
 mod process;

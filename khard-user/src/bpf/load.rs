@@ -158,6 +158,8 @@ impl Bpf {
         for (name, offset) in &offsets {
             loader.override_global(name, offset, true);
         }
+        let outcomes = u64::from(plan.has_outcomes());
+        loader.override_global("OUTCOMES", &outcomes, true);
         // Without them nothing is lost: see `symbols`.
         let symbols = Symbols::of_kernel().unwrap_or_default();
         loader.override_global("RENAME_LOCK", &symbols.rename_lock, true);

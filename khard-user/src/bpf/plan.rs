@@ -45,11 +45,23 @@ impl AttachPlan {
         let wanted = |program: &&Program| match program.role {
             Role::Births | Role::Phases => true,
             Role::Syscalls => program.name == "sys_enter" || preempted,
-            Role::Floor | Role::Accesses => false,
+            Role::Floor | Role::Accesses | Role::Outcomes => false,
         };
         let mut programs: Vec<_> = PROGRAMS.iter().filter(wanted).collect();
         programs.sort_by_key(|program| program.role == Role::Syscalls);
         Self { programs, kernel }
+    }
+
+    /// Also what tells attempts that failed from what was done.
+    #[must_use]
+    pub fn with_outcomes(mut self) -> Self {
+        self.programs.extend(PROGRAMS.iter().filter(|program| program.role == Role::Outcomes));
+        self
+    }
+
+    /// Whether attempts that failed are told from what was done.
+    pub fn has_outcomes(&self) -> bool {
+        self.programs.iter().any(|program| program.role == Role::Outcomes)
     }
 
     /// Only the named programs, in this order: for the benchmark and for tests of what is lost without one.

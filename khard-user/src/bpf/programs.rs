@@ -12,6 +12,8 @@ pub enum Role {
     Phases,
     /// Sees accesses: see [`super::HOOKS`].
     Accesses,
+    /// Tells what became of accesses that AppArmor is asked for before the kernel's own checks.
+    Outcomes,
     /// Does nothing of use: what the benchmark compares with.
     Floor,
 }
@@ -81,6 +83,12 @@ pub const PROGRAMS: &[Program] = &[
         role: Role::Phases,
         at: AttachPoint::Raw("sched_process_exit"),
         without_it: "slower, nothing is lost",
+    },
+    Program {
+        name: "call_end",
+        role: Role::Outcomes,
+        at: AttachPoint::Raw("sys_exit"),
+        without_it: "attempts that failed are not told from what was done",
     },
     Program {
         name: "sys_enter_empty",

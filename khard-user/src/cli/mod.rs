@@ -119,6 +119,11 @@ enum AbiArg {
 }
 
 impl ChoiceArgs {
+    /// Whether it matters which attempts failed.
+    fn denies_attempts(&self) -> bool {
+        self.attempts == AttemptsArg::Deny
+    }
+
     /// With what the project has decided in its khard.toml.
     fn into_choices(self) -> Result<ProfileChoices, ConfigError> {
         let config = Config::find()?;

@@ -119,6 +119,10 @@ pub(super) struct Args {
     /// By what means to see files and all else that AppArmor decides on
     #[arg(long, value_name = "MEANS", default_value = "auto")]
     attach: Means,
+    /// Tell attempts that failed from what was done, where AppArmor is asked first; costs a program at each call's end
+    /// (implied by --attempts deny)
+    #[arg(long)]
+    outcomes: bool,
     #[command(flatten)]
     choices: ChoiceArgs,
     /// Succeed although something of this class was lost
@@ -165,6 +169,7 @@ impl Args {
             name: self.name,
             duration: self.duration,
             attach: self.attach.into(),
+            outcomes: self.outcomes || self.choices.denies_attempts(),
             choices: self.choices.into_choices()?,
             live: !quiet && !self.json,
         })

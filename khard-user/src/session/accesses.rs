@@ -1,7 +1,7 @@
 //! Accesses as they come from the ring: decoding, joining of paths, and what was seen of one instance. Knows no map and no
 //! rule.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use khard_common::{
     access::{AccessRecord, Op, PARTS, decode, flag},
@@ -29,6 +29,14 @@ pub(super) struct Arrived {
     pub(super) by: By,
 }
 
+/// What a sample says.
+pub(super) enum Told {
+    /// Something was asked. `pending`: it may fail yet, and this is how its success will name it.
+    Asked { access: Arrived, pending: Option<u64> },
+    /// What was asked by that name was done.
+    Done { hash: u64, phase: u8, by: By },
+}
+
 /// Who asked.
 #[derive(Clone, Debug)]
 pub(super) struct By {
@@ -53,10 +61,13 @@ impl<'a> Sample<'a> {
         decode(bytes).map(|(record, parts)| Self { record, parts })
     }
 
-    /// The access; `None` where the kernel could not read the path: such records are counted there.
+    /// What it says; `None` where the kernel could not read the path: such records are counted there.
     /// `root`: where paths begin that are mere strings.
-    pub(super) fn into_access(self, root: &mut Root) -> Option<Arrived> {
+    pub(super) fn into_told(self, root: &mut Root) -> Option<Told> {
         let record = &self.record;
+        if record.op == Op::Done as u8 {
+            return Some(Told::Done { hash: record.args[0], phase: record.phase, by: self.by() });
+        }
         if self.has(flag::FAULT | flag::TOO_LONG) {
             return None;
         }
@@ -65,21 +76,25 @@ impl<'a> Sample<'a> {
             root.learn(record.tgid);
         }
         let what = self.what(root)?;
-        let outcome = if self.has(flag::REFUSED) { Outcome::Refused } else { Outcome::Granted };
+        let outcome =
+            if self.has(flag::REFUSED | flag::PENDING) { Outcome::Refused } else { Outcome::Granted };
         let inferred = self.has(flag::INFERRED) || is_mount && self.mounts_a_directory();
         let certainty = if inferred { Certainty::Inferred } else { Certainty::Exact };
+        let access =
+            Arrived { key: AccessKey { what, outcome, certainty }, phase: record.phase, by: self.by() };
+        Some(Told::Asked { access, pending: self.has(flag::PENDING).then_some(record.hash) })
+    }
+
+    fn by(&self) -> By {
+        let record = &self.record;
         let exe = &record.exe[..(record.exe_len as usize).min(EXE_BYTES)];
-        Some(Arrived {
-            key: AccessKey { what, outcome, certainty },
-            phase: record.phase,
-            by: By {
-                time_ns: record.time_ns,
-                tgid: record.tgid,
-                tid: record.tid,
-                comm: until_nul(&record.comm).into(),
-                exe: until_nul(exe).into(),
-            },
-        })
+        By {
+            time_ns: record.time_ns,
+            tgid: record.tgid,
+            tid: record.tid,
+            comm: until_nul(&record.comm).into(),
+            exe: until_nul(exe).into(),
+        }
     }
 
     fn has(&self, flags: u32) -> bool {
@@ -138,6 +153,7 @@ impl<'a> Sample<'a> {
             Op::UserNamespace => Access::UserNamespace,
             Op::IoUringSqPoll => Access::IoUring { op: IoUringOp::SqPoll },
             Op::IoUringOverrideCreds => Access::IoUring { op: IoUringOp::OverrideCreds },
+            Op::Done => return None,
         })
     }
 
@@ -270,14 +286,18 @@ fn as_directory(path: Bytes) -> Bytes {
 
 /// All accesses of a tenant or an instance, each with who asked first, by phase bit.
 #[derive(Default)]
-pub(super) struct Accesses(BTreeMap<(AccessKey, u8), By>);
+pub(super) struct Accesses {
+    seen: BTreeMap<(AccessKey, u8), By>,
+    /// Of those that were refused: only asked, and done if there is one that was granted.
+    asked: BTreeSet<(AccessKey, u8)>,
+}
 
 impl Accesses {
     /// Takes one in; true if nothing like it was there.
     pub(super) fn add(&mut self, arrived: Arrived) -> bool {
         let Arrived { key, phase, by } = arrived;
         let mut is_new = false;
-        let kept = self.0.entry((key, phase)).or_insert_with(|| {
+        let kept = self.seen.entry((key, phase)).or_insert_with(|| {
             is_new = true;
             by.clone()
         });
@@ -287,21 +307,43 @@ impl Accesses {
         is_new
     }
 
+    /// Takes in one that counts as refused until it is known to be done.
+    pub(super) fn add_asked(&mut self, arrived: Arrived) {
+        self.asked.insert((arrived.key.clone(), arrived.phase));
+        self.add(arrived);
+    }
+
     /// Takes in all of another, which is empty afterwards.
     pub(super) fn take(&mut self, other: &mut Self) {
-        for ((key, phase), by) in std::mem::take(&mut other.0) {
+        let Self { seen, asked } = std::mem::take(other);
+        for ((key, phase), by) in seen {
             self.add(Arrived { key, phase, by });
         }
+        self.asked.extend(asked);
+    }
+
+    /// Whether this is only the question to what was done.
+    fn was_done(&self, key: &(AccessKey, u8)) -> bool {
+        let done = || AccessKey { outcome: Outcome::Granted, ..key.0.clone() };
+        self.asked.contains(key) && self.seen.contains_key(&(done(), key.1))
+    }
+
+    /// Whether it mounted an overlay itself.
+    pub(super) fn has_overlay_of_its_own(&self) -> bool {
+        let is_overlay =
+            |what: &Access| matches!(what, Access::Mount { fstype, .. } if fstype.as_slice() == b"overlay");
+        self.seen.keys().any(|(key, _)| is_overlay(&key.what))
     }
 
     /// How many.
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.seen.len()
     }
 
     /// Each with its phase bit and its witness in a run.
     pub(super) fn iter(&self, run: RunId) -> impl Iterator<Item = (&AccessKey, u8, Witness)> {
-        self.0.iter().map(move |((key, phase), by)| {
+        let found = self.seen.iter().filter(|(key, _)| !self.was_done(key));
+        found.map(move |((key, phase), by)| {
             let witness = Witness {
                 time_ns: by.time_ns.saturating_sub(run.start_ns),
                 run,

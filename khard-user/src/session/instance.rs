@@ -111,6 +111,10 @@ pub struct Instance {
     pub(super) ended: Option<End>,
 }
 
+/// Overlayfs opens layers with the credentials of who mounted it, which nothing tells from those of another container's.
+const LAYERS_UNSEEN: &str = "it mounted an overlay itself: what the kernel then opens of the overlay's layers, of which AppArmor is \
+                             asked too, is not seen";
+
 impl Instance {
     /// Whether it is over, and why.
     pub fn ended(&self) -> Option<Ended> {
@@ -235,6 +239,9 @@ impl Instance {
                 Watched::Not { reason } => unseen.push(format!("{}: {reason}", hook.lsm.without_it)),
             }
         }
+        if class == Class::Files && self.seen.accesses.has_overlay_of_its_own() {
+            unseen.push(LAYERS_UNSEEN.to_owned());
+        }
         let Some(by) = means.last().copied() else {
             return Coverage::None(NotObserved { reason: unseen.first().cloned().unwrap_or_default() });
         };
@@ -246,6 +253,9 @@ impl Instance {
             ("accesses_unread", counts.unread),
             ("accesses_without_scratch", stats[stats::ACCESSES_WITHOUT_SCRATCH]),
         ]));
+        if matches!(class, Class::Files | Class::Mounts | Class::Network) {
+            lost.extend(counted(&[("outcomes_unknown", misses.get("call_end").copied().unwrap_or(0))]));
+        }
         let observed = Observed { from: self.from(), by, lost, proof: Proof::from_hooks(&proofs) };
         // Tracepoints come after the decision: refusals, and programs that the kernel cannot start, are not seen there.
         let is_near = matches!(by, Attachment::Syscall | Attachment::Tracepoint);
@@ -267,6 +277,9 @@ impl Instance {
             && self.ended.is_some()
         {
             add("the workload was not seen to begin: every call was the runtime's".to_owned());
+        }
+        if self.seen.accesses.has_overlay_of_its_own() {
+            add(LAYERS_UNSEEN.to_owned());
         }
         if self.seen.records_failed > 0 {
             add(format!(

@@ -321,8 +321,8 @@ impl Session {
                 continue;
             }
             let tenant = self.tenants.entry(slot).or_insert_with(|| Tenant::new(None));
-            if let Some(access) = sample.into_access(&mut tenant.root) {
-                tenant.sightings.accesses.add(access);
+            if let Some(told) = sample.into_told(&mut tenant.root) {
+                tenant.sightings.take_in(told);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What was seen of one instance: the union of its slots' tables, and the witnesses. Knows no slot and no map.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use khard_common::{
     limits::{EXE_BYTES, TABLE_BYTES},
@@ -10,10 +10,12 @@ use khard_common::{
 };
 use khard_profile::{
     Bytes,
-    recording::{Abi, Phase, PhaseSet, Recording, RunId, SyscallKey, UnknownRun, Witness},
+    recording::{
+        Abi, AccessKey, Outcome, Phase, PhaseSet, Recording, RunId, SyscallKey, UnknownRun, Witness,
+    },
 };
 
-use super::accesses::Accesses;
+use super::accesses::{Accesses, Arrived, Told};
 use crate::bpf::{AccessCounts, SlotView};
 
 /// First sightings as they came from the ring.
@@ -25,9 +27,31 @@ pub(super) struct Sightings {
     unknown: BTreeSet<(u32, u32)>,
     /// Accesses that are not the instance's yet.
     pub(super) accesses: Accesses,
+    /// By the kernel's hash: what was asked, and may have failed.
+    pending: HashMap<u64, AccessKey>,
 }
 
 impl Sightings {
+    /// Takes in what the kernel says of an access.
+    pub(super) fn take_in(&mut self, told: Told) {
+        match told {
+            Told::Asked { access, pending: None } => {
+                self.accesses.add(access);
+            }
+            Told::Asked { access, pending: Some(hash) } => {
+                self.pending.insert(hash, access.key.clone());
+                self.accesses.add_asked(access);
+            }
+            Told::Done { hash, phase, by } => {
+                // One that is not there was none that a profile has a rule for.
+                if let Some(key) = self.pending.get(&hash) {
+                    let key = AccessKey { outcome: Outcome::Granted, ..key.clone() };
+                    self.accesses.add(Arrived { key, phase, by });
+                }
+            }
+        }
+    }
+
     /// Takes one in; true if nothing like it was there.
     pub(super) fn add(&mut self, call: &SyscallRecord) -> bool {
         let Some(at) = place_of(call) else { return false };

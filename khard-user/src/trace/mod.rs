@@ -62,6 +62,8 @@ pub struct Options {
     pub duration: Option<Duration>,
     /// By what means accesses are seen.
     pub attach: AttachChoice,
+    /// Attempts that failed are told from what was done, at the cost of a program at each call's end.
+    pub outcomes: bool,
     /// How profiles are made.
     pub choices: ProfileChoices,
     /// Show the live line, if there is a terminal for it.
@@ -182,7 +184,9 @@ impl Trace {
         let containers = Containers::connect(&options.containers, endpoint, options.wait).await?;
         let release = rustix::system::uname().release().to_string_lossy().into_owned();
         let kernel = KernelVersion::parse(&release).ok_or(TraceError::KernelVersion(release))?;
-        let session = Session::start(&AttachPlan::for_kernel(kernel), options.attach, tree)?;
+        let plan = AttachPlan::for_kernel(kernel);
+        let plan = if options.outcomes { plan.with_outcomes() } else { plan };
+        let session = Session::start(&plan, options.attach, tree)?;
 
         let mut trace = Self {
             session,

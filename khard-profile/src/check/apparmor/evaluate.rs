@@ -29,7 +29,7 @@ enum Says {
 const NOTHING: Says = Says::About(0);
 
 /// What the profile does to an access.
-pub(crate) fn verdict(profile: &ParsedProfile, key: &AccessKey) -> Verdict {
+pub fn verdict(profile: &ParsedProfile, key: &AccessKey) -> Verdict {
     if let Access::File(file) = &key.what
         && let Some(verdict) = before_rules(profile, key.certainty, file)
     {

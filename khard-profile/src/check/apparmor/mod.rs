@@ -9,7 +9,8 @@ use crate::apparmor_text::ParsedProfile;
 use crate::recording::{Access, AccessKey, Certainty, Outcome, PhaseSet, Recording, Witness};
 
 use super::Question;
-pub(crate) use evaluate::{decides, verdict};
+pub(crate) use evaluate::decides;
+pub use evaluate::verdict;
 pub(crate) use words::access as access_in_words;
 
 /// The answer.
