@@ -70,7 +70,8 @@ operations! {
     Signal = 22,
     /// `args[0]`: 0 for reading, 1 for tracing; `args[1]`: the peer.
     Ptrace = 23,
-    /// Part 0: where, part 1: what, part 2: the file system's type; `args[0]`: the flags.
+    /// Part 0: where, part 1: what, part 2: the file system's type; `args[0]`: the flags, `args[1]`: 1 if part 1 is a path, and
+    /// no string that somebody gave for one.
     Mount = 24,
     /// Part 0: where; `args[0]`: the flags.
     Umount = 25,

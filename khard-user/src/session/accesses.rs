@@ -78,7 +78,7 @@ impl<'a> Sample<'a> {
         let what = self.what(root)?;
         let outcome =
             if self.has(flag::REFUSED | flag::PENDING) { Outcome::Refused } else { Outcome::Granted };
-        let inferred = self.has(flag::INFERRED) || is_mount && self.mounts_a_directory();
+        let inferred = self.has(flag::INFERRED) || is_mount && self.mounts_by_string();
         let certainty = if inferred { Certainty::Inferred } else { Certainty::Exact };
         let access =
             Arrived { key: AccessKey { what, outcome, certainty }, phase: record.phase, by: self.by() };
@@ -139,12 +139,15 @@ impl<'a> Sample<'a> {
                 let mode = if args[0] == 0 { PtraceMode::Read } else { PtraceMode::Trace };
                 Access::Ptrace { mode, peer: self.peer() }
             }
-            Op::Mount => Access::Mount {
-                target: self.mounted_on(self.path(), root),
-                source: self.source(root),
-                fstype: self.parts[if self.has(flag::RELATIVE) { 3 } else { 2 }].into(),
-                flags: args[0],
-            },
+            Op::Mount => {
+                let target = self.mounted_on(self.path(), root);
+                Access::Mount {
+                    source: self.source(root, target.as_slice().ends_with(b"/")),
+                    target,
+                    fstype: self.parts[if self.has(flag::RELATIVE) { 3 } else { 2 }].into(),
+                    flags: args[0],
+                }
+            }
             Op::Umount => Access::Umount { target: self.mounted_on(self.path(), root), flags: args[0] },
             Op::PivotRoot => Access::PivotRoot {
                 new_root: as_directory(self.path()),
@@ -203,23 +206,25 @@ impl<'a> Sample<'a> {
         if root.is_file(&path) { resolved } else { as_directory(resolved) }
     }
 
-    /// What is mounted: a device, or a directory whose path the kernel was given as a string.
-    fn source(&self, root: &Root) -> Bytes {
+    /// What is mounted: a device, or what the kernel was given as a string for a path. A directory comes over a directory, and a
+    /// file over a file (`graft_tree()`, fs/namespace.c): so that is known though the source may have gone.
+    fn source(&self, root: &Root, over_directory: bool) -> Bytes {
         let source = self.parts[if self.has(flag::RELATIVE) { 2 } else { 1 }];
         // A mount that is nowhere yet: fsmount(2), open_tree(2).
         if self.has(flag::DISCONNECTED) {
             return Bytes::default();
         }
-        if self.mounts_a_directory() && source.starts_with(b"/") {
-            root.resolve(&join(b"/", source), true)
+        if self.mounts_by_string() && source.starts_with(b"/") {
+            let path = root.resolve(&join(b"/", source), true);
+            if over_directory { as_directory(path) } else { path }
         } else {
             source.into()
         }
     }
 
-    fn mounts_a_directory(&self) -> bool {
-        let flags = self.record.args[0];
-        flags & (MS_BIND | MS_MOVE) != 0 && flags & MS_REMOUNT == 0
+    fn mounts_by_string(&self) -> bool {
+        let [flags, is_path] = self.record.args;
+        flags & (MS_BIND | MS_MOVE) != 0 && flags & MS_REMOUNT == 0 && is_path == 0
     }
 
     fn peer(&self) -> Peer {
