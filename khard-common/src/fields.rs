@@ -42,6 +42,7 @@ macro_rules! kernel_fields {
             FILE_CRED: "file" "f_cred";
             PATH_MNT: "path" "mnt";
             PATH_DENTRY: "path" "dentry";
+            DENTRY_SEQ: "dentry" "d_seq.seqcount.sequence";
             DENTRY_PARENT: "dentry" "d_parent";
             DENTRY_HASH_LEN: "dentry" "d_name.hash_len";
             DENTRY_INODE: "dentry" "d_inode";

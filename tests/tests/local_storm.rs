@@ -1,9 +1,14 @@
 //! Much at once: two million calls of busy processes, and hundreds of containers that start as fast as they can. Nothing
 //! is lost, and nothing is another's.
 
-use std::{collections::BTreeMap, sync::Mutex, thread};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::unix::ffi::OsStrExt as _,
+    sync::Mutex,
+    thread,
+};
 
-use khard_profile::recording::{Coverage, Observed, Phase, Proof, Recording};
+use khard_profile::recording::{Access, Coverage, FileOp, Observed, Phase, Proof, Recording};
 use khard_tests::{
     bundle::Runc,
     cgroup::TestCgroup,
@@ -43,6 +48,32 @@ fn assert_whole(recording: &Recording) {
     let Proof::Complete { misses } = &observed.proof else { panic!("{observed:?}") };
     let n_missed = misses.values().sum::<u64>();
     assert!(!misses.is_empty() && (n_missed == 0 || preempts_programs()), "{misses:?}");
+}
+
+#[test]
+fn while_directories_are_renamed_no_file_is_left_out_and_no_path_is_recorded_that_never_was() {
+    let n_opens: usize = if wait::in_guest() { 200 } else { 1_000 };
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = khard::fixture();
+    let fixture = fixture.get_program().to_str().unwrap();
+    let words =
+        ["--name", "storm", "--", fixture, "renames", dir.path().to_str().unwrap(), &n_opens.to_string()];
+    let recording = khard::trace(words).end().expect(0).recording("storm");
+    let mut paths = BTreeSet::new();
+    for key in recording.accesses().keys() {
+        if let Access::File(file) = &key.what
+            && file.op == FileOp::Open
+            && let Some(path) = file.path.as_slice().strip_prefix(dir.path().as_os_str().as_bytes())
+        {
+            // The directories between: many, so that there is time for renames while a path is read.
+            paths.insert(String::from_utf8_lossy(path).replace(&"d/".repeat(100), "…/"));
+        }
+    }
+    let still = (0..n_opens).map(|nth| format!("/still/{nth}"));
+    let missing: Vec<_> = still.filter(|path| !paths.remove(path)).collect();
+    assert!(missing.is_empty(), "{} are missing: {:?}", missing.len(), missing.first());
+    let were = ["/p/…/x/", "/p/…/x/file", "/p/…/z/file", "/q/…/z/file"];
+    assert!(paths.contains(were[1]) && paths.iter().all(|path| were.contains(&path.as_str())), "{paths:?}");
 }
 
 #[test]

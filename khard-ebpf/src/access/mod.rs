@@ -222,15 +222,15 @@ impl Request {
     /// again.
     #[inline(never)]
     pub(crate) fn ask(&self, asker: &Asker) -> bool {
-        let epoch = opaque_word(names::epoch());
+        // What waits for its outcome is told apart by its path, and known by no name.
+        let epoch = if self.flags & flag::PENDING == 0 { names::epoch() } else { 0 };
+        let epoch = opaque_word(epoch);
         // SAFETY: a valid slot.
         let subject_id = unsafe { core::ptr::read_volatile(&raw const (*asker.slot).subject_id) };
         let what =
             kind(self.op, asker.phase, self.perms) | u64::from(self.flags | self.is_directory << 31) << 32;
         let name = Name::new(subject_id, self.place, what);
-        // What waits for its outcome is told apart by its path.
-        let is_pending = self.flags & flag::PENDING != 0;
-        if !is_pending && name.is_known(epoch) {
+        if name.is_known(epoch) {
             count(stats::ACCESSES_KNOWN_BY_NAME);
             return true;
         }
@@ -239,7 +239,7 @@ impl Request {
         };
         access.add_path(0, self.place, self.is_directory != 0);
         let is_known = access.send();
-        if is_known && !is_pending {
+        if is_known {
             name.remember(epoch);
         }
         is_known

@@ -3,7 +3,8 @@
 //! AppArmor names a file from the root of its mount namespace, whatever the task's own root is (`d_absolute_path()`,
 //! security/apparmor/path.c); a file that is not below it by its path inside its file system. Paths are built from their
 //! end, so that each step up writes one component before what is there already. When something was renamed or mounted
-//! meanwhile, the walk begins again, as the kernel's own does (`prepend_path()`, `fs/d_path.c`).
+//! meanwhile, the walk begins again, as the kernel's own does (`prepend_path()`, `fs/d_path.c`); where the kernel does not list its
+//! locks, every path is walked until two walks agree.
 
 use aya_ebpf::helpers::generated::{
     bpf_loop, bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user_str,
@@ -43,6 +44,11 @@ pub(super) struct Walk {
     first_root: u64,
     /// When it began, and the record's flags then.
     epoch: Epoch,
+    /// Where epochs are not known: the sum of the dentries' sequences, in the upper half how many were odd, and both sum and hash
+    /// of the walk before. Sequences only grow, so that where two walks agree no dentry changed from one to the other.
+    sequences: u64,
+    last_sequences: u64,
+    last_hash: u64,
     first_flags: u32,
     dentry: u64,
     /// `struct mount`, not its inner `vfsmount`.
@@ -77,6 +83,7 @@ pub(super) fn walk(scratch: &mut Scratch, place: Place, is_directory: u32) {
 fn begin(scratch: &mut Scratch, place: Place, is_directory: u32) {
     let walk = &mut scratch.walk;
     walk.epoch = Epoch::now();
+    walk.last_sequences = u64::MAX;
     walk.leaf = place.dentry.0;
     walk.first_mount = place.mnt.mount();
     walk.first_root = place.mnt.root().0;
@@ -99,6 +106,7 @@ fn start(scratch: &mut Scratch) {
     walk.root = walk.first_root;
     walk.hash = walk.first_hash;
     walk.done = 0;
+    walk.sequences = 0;
     scratch.record.flags = walk.first_flags;
     put_slash_of_directory(scratch);
 }
@@ -189,13 +197,26 @@ unsafe extern "C" fn step_callback(_: u64, pointer: *mut *mut Scratch) -> i64 {
     if !step(scratch) {
         return 0;
     }
-    let now = Epoch::now();
-    if now == scratch.walk.epoch && now.is_at_rest() {
+    if is_whole(&mut scratch.walk) {
         return 1;
     }
-    scratch.walk.epoch = now;
     start(scratch);
     0
+}
+
+/// Whether the path that was walked is one that was there at a moment.
+#[inline(always)]
+fn is_whole(walk: &mut Walk) -> bool {
+    let now = Epoch::now();
+    if now.is_known() {
+        let is_whole = now == walk.epoch && now.is_at_rest();
+        walk.epoch = now;
+        return is_whole;
+    }
+    let is_whole =
+        walk.sequences == walk.last_sequences && walk.hash == walk.last_hash && walk.sequences >> 32 == 0;
+    (walk.last_sequences, walk.last_hash) = (walk.sequences, walk.hash);
+    is_whole
 }
 
 /// One step up. True: done.
@@ -213,6 +234,10 @@ fn step(scratch: &mut Scratch) -> bool {
         }
         // Outside of what its mount shows: moved away from below a bind mount.
         return go_on_inside_file_system(scratch);
+    }
+    if !scratch.walk.epoch.is_known() {
+        let sequence = u64::from(dentry.sequence());
+        scratch.walk.sequences += sequence >> 1 | (sequence & 1) << 32;
     }
     let (hash_and_len, name) = (dentry.hash_and_len(), dentry.name());
     let len = (hash_and_len >> 32) as u32;

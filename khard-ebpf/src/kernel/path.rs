@@ -28,6 +28,11 @@ impl Dentry {
         probe(self.0, offset::DENTRY_HASH_LEN.load())
     }
 
+    /// The count of its changes of name or directory, odd while one is under way (`d_seq`, fs/dcache.c).
+    pub(crate) fn sequence(self) -> u32 {
+        probe(self.0, offset::DENTRY_SEQ.load())
+    }
+
     pub(crate) fn name(self) -> u64 {
         probe(self.0, offset::DENTRY_NAME.load())
     }

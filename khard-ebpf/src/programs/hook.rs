@@ -424,7 +424,7 @@ pub(super) const MS_MOVE: u64 = 8192;
 fn move_mount(hook: &impl Hook) {
     let Some(asker) = Asker::get() else { return };
     let (from, to) = (hook.at(0), hook.at(1));
-    let Some(mut access) = Access::begin(&asker, Op::Mount, 0, refused(hook.verdict(2)), [MS_MOVE, 0]) else {
+    let Some(mut access) = Access::begin(&asker, Op::Mount, 0, refused(hook.verdict(2)), [MS_MOVE, 1]) else {
         return;
     };
     access.add_place(0, Place::of_path(to));

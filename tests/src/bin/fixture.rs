@@ -2,7 +2,8 @@
 //!
 //! Steps: `call NAME`, `thread NAME`, `fork NAME`, `into DIR NAME` (a child made in a cgroup by `CLONE_INTO_CGROUP`),
 //! `enter DIR`, `mkdir DIR`, `comm BYTES` (`\xHH` for any), `touch FILE`, `await FILE`, `confine PROFILE` (AppArmor's, from
-//! the next exec on), `exec PROGRAM ARGUMENTS…`. Calls
+//! the next exec on), `renames DIR N` (makes N files, and
+//! opens another many times while directories above it are renamed), `exec PROGRAM ARGUMENTS…`. Calls
 //! are native and made with arguments of 0. What Rust's own start and these steps call besides is not fixed: tests look
 //! for calls that neither makes.
 
@@ -13,12 +14,14 @@ use std::{
     os::{fd::AsRawFd as _, unix::process::CommandExt as _},
     path::Path,
     process::Command,
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
 use khard_profile::{recording::Abi, syscalls};
+use rustix::fs::{Mode, OFlags, openat};
 
 fn main() -> Result<()> {
     let mut words = env::args().skip(1);
@@ -43,6 +46,7 @@ fn main() -> Result<()> {
             "mkdir" => fs::create_dir(&word).with_context(|| word.clone())?,
             "comm" => fs::write("/proc/self/comm", unescaped(&word)).context("comm")?,
             "confine" => confine(&word)?,
+            "renames" => renames(Path::new(&word), words.next().context("how many?")?.parse()?)?,
             "touch" => drop(File::create(&word).with_context(|| word.clone())?),
             "await" => {
                 while !Path::new(&word).exists() {
@@ -59,6 +63,38 @@ fn main() -> Result<()> {
 fn confine(profile: &str) -> Result<()> {
     let file = "/proc/thread-self/attr/apparmor/exec";
     fs::write(file, format!("exec {profile}")).with_context(|| format!("{file}: {profile}"))
+}
+
+/// The file is `p/…/x/file`, `p/…/z/file` or `q/…/z/file`, and never `q/…/x/file`: that is seen by who reads `x`, and then `q`.
+/// There are many directories between, so that there is time enough.
+fn renames(dir: &Path, n_opens: usize) -> Result<()> {
+    let between = "d/".repeat(100);
+    let [x, z] = ["x", "z"].map(|name| dir.join("p").join(&between).join(name));
+    let [p, q] = ["p", "q"].map(|name| dir.join(name));
+    fs::create_dir_all(&x)?;
+    fs::create_dir(dir.join("still"))?;
+    fs::write(x.join("file"), "")?;
+    let parent = File::open(&x)?;
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let renaming = scope.spawn(|| -> io::Result<()> {
+            while !is_over.load(Ordering::Relaxed) {
+                for (from, to) in [(&x, &z), (&p, &q), (&q, &p), (&z, &x)] {
+                    fs::rename(from, to)?;
+                }
+            }
+            Ok(())
+        });
+        let opened = (0..n_opens).try_for_each(|nth| {
+            for _ in 0..20 {
+                drop(openat(&parent, "file", OFlags::RDONLY, Mode::empty())?);
+            }
+            File::create(dir.join("still").join(nth.to_string())).map(drop)
+        });
+        is_over.store(true, Ordering::Relaxed);
+        opened.context("opening")?;
+        renaming.join().ok().context("the renaming thread")?.context("renaming")
+    })
 }
 
 fn number(name: &str) -> Result<libc::c_long> {
