@@ -37,7 +37,7 @@ pub const ACCESS_RING_BYTES: u32 = 1 << 24;
 pub const ACCESS_RING_SHARE: u64 = ACCESS_RING_BYTES as u64 / 4;
 
 /// Different accesses that a subject may send: beyond it they are counted as lost, and the class is lossy.
-pub const ACCESSES: u64 = 50_000;
+pub const ACCESSES: u64 = 120_000;
 
 /// Marks of accesses that were sent already, for all subjects. The kernel drops the least recently used beyond it: such an
 /// access is sent again, which costs time and loses nothing.

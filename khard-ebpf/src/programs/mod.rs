@@ -3,6 +3,7 @@
 mod call;
 mod call_end;
 mod cgroup;
+mod empty;
 mod hook;
 mod process;
 mod syscall;

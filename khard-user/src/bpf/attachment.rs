@@ -112,6 +112,27 @@ pub(super) static BESIDE: &[Program] = &[
     },
 ];
 
+/// Programs that do nothing, where files are opened.
+static EMPTY: [Program; 3] = [
+    empty_at("l_empty", AttachPoint::Lsm("file_open")),
+    empty_at("f_empty", AttachPoint::Fexit("security_file_open")),
+    empty_at("x_empty", AttachPoint::Btf("sys_exit")),
+];
+
+const fn empty_at(name: &'static str, at: AttachPoint) -> Program {
+    Program { name, role: Role::Floor, at, without_it: "no floor to compare with" }
+}
+
+/// The program that does nothing, by one of the means.
+pub(super) fn empty(choice: AttachChoice) -> Option<&'static Program> {
+    match choice {
+        AttachChoice::Lsm => Some(&EMPTY[0]),
+        AttachChoice::Fexit => Some(&EMPTY[1]),
+        AttachChoice::Syscall => Some(&EMPTY[2]),
+        AttachChoice::Auto | AttachChoice::None => None,
+    }
+}
+
 /// The hooks of a class with how they are watched.
 pub fn of_class(watching: &Watching, class: Class) -> impl Iterator<Item = &(&'static Hook, Watched)> {
     watching.iter().filter(move |(hook, _)| hook.class == class)

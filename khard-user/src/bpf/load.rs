@@ -230,6 +230,12 @@ impl Bpf {
         Ok(())
     }
 
+    /// Attaches a program that does nothing where files are opened, by one of the means: what the benchmark compares with.
+    pub fn attach_empty(&mut self, choice: AttachChoice) -> Result<(), LoadError> {
+        let btf = aya::Btf::from_sys_fs().map_err(|error| LoadError::Object(Box::new(error.into())))?;
+        attachment::empty(choice).map_or(Ok(()), |program| self.attach_once(program, &btf))
+    }
+
     fn watch_hook(
         &mut self,
         hook: &'static Hook,
@@ -303,7 +309,7 @@ impl Bpf {
             return Ok(());
         }
         load_program(&mut self.ebpf, program, Some(btf))?;
-        if program.at == AttachPoint::Btf("sys_exit") {
+        if program.name == "sys_exit" {
             self.write_call_plans()?;
         }
         attach_program(&mut self.ebpf, program)?;

@@ -48,6 +48,7 @@ const NEEDS: &[Need] = &[
     ),
     need(&[Containers], Command("ip"), "iproute2", "sets up the pods' network namespace"),
     need(&[Containers, Test], Command("curl"), "curl", "sends requests to pods"),
+    need(&[Bench], Command("gcc"), "gcc", "work with files"),
     need(&[Bench, Test], Command("strace"), "strace", "second witness of the calls a program makes"),
     need(&[Test], Command("nginx"), "nginx-light", "a workload"),
     need(&[Test], Command("redis-server"), "redis-server", "a workload"),

@@ -1,4 +1,4 @@
-//! `bench`: measures what khard's programs add to a system call, and prints every round as JSON.
+//! What khard's programs add to a system call.
 //!
 //! Owns how it is measured. Judging and wording the figures is `cargo xtask bench`'s, how a stretch of calls is timed
 //! is `khard_tests::stopwatch`'s.
@@ -7,7 +7,6 @@
 //! the spread over the rounds holds the luck of placement too, which one load would freeze into the figures.
 use anyhow::{Context, Result, bail, ensure};
 use aya::programs::loaded_programs;
-use clap::{Parser, Subcommand};
 use khard_tests::stopwatch::{self, Cell, Tally};
 use khard_user::{
     bpf::{AttachPlan, AttachPoint, Bpf, KernelVersion, Role},
@@ -23,30 +22,6 @@ use std::{
     thread,
     time::Duration,
 };
-
-/// Measures what khard's programs add to a system call.
-#[derive(Parser)]
-#[command(name = "bench")]
-struct Cli {
-    #[command(subcommand)]
-    verb: Option<Verb>,
-    /// Rounds to measure; each holds every row once
-    #[arg(long, default_value_t = 31)]
-    rounds: usize,
-    /// The CPU to measure on [default: the last one that this process may use]
-    #[arg(long)]
-    cpu: Option<usize>,
-}
-
-#[derive(Subcommand)]
-enum Verb {
-    /// Print the cost of a call, by the loop alone: what runs under strace
-    Loop {
-        /// The CPU to run on
-        #[arg(long)]
-        cpu: usize,
-    },
-}
 
 /// Calls by one task, the only one that wants the CPU.
 const ALONE: &str = "alone";
@@ -90,8 +65,9 @@ impl Row {
 /// One round's figures: setting, then row, in ns for a call at the run's usual clock.
 type Round = BTreeMap<&'static str, BTreeMap<&'static str, f64>>;
 
+/// What was measured, and on what.
 #[derive(Serialize)]
-struct Report {
+pub(crate) struct Report {
     cpu_model: String,
     kernel: String,
     hypervisor: bool,
@@ -105,15 +81,9 @@ struct Report {
     windows: Tally,
 }
 
-fn main() -> Result<()> {
-    let cli = Cli::parse();
-    if let Some(Verb::Loop { cpu }) = cli.verb {
-        println!("{}", serde_json::to_string(&stopwatch::traced(cpu)?)?);
-        return Ok(());
-    }
-    let report = Bench::new(cli.cpu)?.run(cli.rounds)?;
-    println!("{}", serde_json::to_string(&report)?);
-    Ok(())
+/// Measures, and tells every round. `cpu`: the last one if not given.
+pub(crate) fn measure(cpu: Option<usize>, rounds: usize) -> Result<Report> {
+    Bench::new(cpu)?.run(rounds)
 }
 
 struct Bench {

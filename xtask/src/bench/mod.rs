@@ -1,5 +1,7 @@
 //! The verb `bench`: owns which figures are shown, how they are judged, and docs/performance.md. Measuring is the program
-//! `bench` of khard-tests, whose output is the only source of figures.
+//! `bench` of khard-tests, whose output is the only source of figures. Work with files is `files`'s.
+
+mod files;
 
 use std::{
     fmt::Write as _,
@@ -27,6 +29,9 @@ pub(crate) struct BenchArgs {
     /// The CPU to measure on; the last one if not given.
     #[arg(long)]
     cpu: Option<usize>,
+    /// Rounds to measure of work with files.
+    #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u16).range(6..))]
+    file_rounds: u16,
     /// Only show the figures; leave docs/performance.md as it is.
     #[arg(long)]
     no_write: bool,
@@ -58,17 +63,23 @@ const SETTINGS: [(&str, &str); 2] =
 pub(crate) fn verb(paths: &Paths, args: &BenchArgs) -> Result<u8> {
     setup::ensure(paths, &[Purpose::Build, Purpose::Bench])?;
     let built = build::all(paths)?;
-    let mut command = Command::new(built.bin_dir.join("bench"));
-    command.args(["--rounds", &args.rounds.to_string()]).stderr(Stdio::inherit());
-    if let Some(cpu) = args.cpu {
-        command.args(["--cpu", &cpu.to_string()]);
-    }
-    let report: Value = serde_json::from_str(&command.read_text()?).context("the measurements")?;
+    let measured = |words: &[&str]| -> Result<Value> {
+        let mut command = Command::new(built.bin_dir.join("bench"));
+        command.args(words).stderr(Stdio::inherit());
+        serde_json::from_str(&command.read_text()?).context("the measurements")
+    };
+    let (rounds, cpu) = (args.rounds.to_string(), args.cpu.map(|cpu| cpu.to_string()));
+    let mut words = vec!["calls", "--rounds", &rounds];
+    words.extend(cpu.iter().flat_map(|cpu| ["--cpu", cpu]));
+    let report = measured(&words)?;
     let tables = tables(&report)?;
     print!("{}", terminal(&tables));
+    let of_files = files::tables(&measured(&["accesses", "--rounds", &args.file_rounds.to_string()])?)?;
+    let section = files::section(&of_files, args.file_rounds.into());
+    print!("{section}");
     if !args.no_write {
         let path = paths.root.join("docs/performance.md");
-        fs::write(&path, document(&report, &tables)?)
+        fs::write(&path, document(&report, &tables)? + &section)
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(u8::from(tables.iter().any(|table| table.has_failed)))

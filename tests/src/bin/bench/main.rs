@@ -1,0 +1,60 @@
+//! `bench`: measures what khard costs, and prints every round as JSON. Judging and wording the figures is `cargo xtask bench`'s.
+mod accesses;
+mod calls;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use khard_tests::stopwatch;
+
+/// Measures what khard's programs add to a system call, or to work with files.
+#[derive(Parser)]
+#[command(name = "bench")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// System calls
+    Calls {
+        /// Rounds to measure; each holds every row once
+        #[arg(long, default_value_t = 31)]
+        rounds: usize,
+        /// The CPU to measure on [default: the last one that this process may use]
+        #[arg(long)]
+        cpu: Option<usize>,
+    },
+    /// Work with files
+    Accesses {
+        /// Rounds to measure; each holds every row once
+        #[arg(long, default_value_t = 11)]
+        rounds: usize,
+    },
+    /// Print the cost of a call, by the loop alone: what runs under strace
+    Loop {
+        /// The CPU to run on
+        #[arg(long)]
+        cpu: usize,
+    },
+    /// Do one kind of work with files, and print how long it took
+    Work {
+        /// Which
+        work: accesses::Work,
+        /// A folder for it
+        dir: PathBuf,
+    },
+}
+
+fn main() -> Result<()> {
+    let json = match Cli::parse().verb {
+        Verb::Calls { rounds, cpu } => serde_json::to_string(&calls::measure(cpu, rounds)?)?,
+        Verb::Accesses { rounds } => serde_json::to_string(&accesses::measure(rounds)?)?,
+        Verb::Loop { cpu } => serde_json::to_string(&stopwatch::traced(cpu)?)?,
+        Verb::Work { work, dir } => serde_json::to_string(&work.run(&dir)?)?,
+    };
+    println!("{json}");
+    Ok(())
+}
