@@ -27,6 +27,8 @@ struct Script {
     name: &'static str,
     /// `None`: it is the program `exercise`.
     text: Option<&'static str>,
+    /// Of `exercise`.
+    steps: &'static [&'static str],
     output: Option<&'static str>,
     /// Programs without which it cannot run, by path: a shell's pattern of one `*` at most.
     needs: &'static [&'static str],
@@ -37,13 +39,14 @@ macro_rules! script {
         Script {
             name: $name,
             text: Some(include_str!(concat!("../workloads/", $name, ".sh"))),
+            steps: &[],
             output: Some(include_str!(concat!("../workloads/", $name, ".out"))),
             needs: $needs,
         }
     };
 }
 
-const SCRIPTS: [Script; 10] = [
+const SCRIPTS: [Script; 11] = [
     script!("nginx", &["/usr/sbin/nginx", "/usr/bin/curl"]),
     script!("redis", &["/usr/bin/redis-server", "/usr/bin/redis-cli"]),
     script!("postgres", &["/usr/lib/postgresql"]),
@@ -53,7 +56,9 @@ const SCRIPTS: [Script; 10] = [
     script!("attempts", &["/usr/bin/setpriv"]),
     script!("git", &["/usr/bin/git"]),
     script!("gcc", &["/usr/bin/gcc"]),
-    Script { name: "exercise", text: None, output: None, needs: &[] },
+    Script { name: "exercise", text: None, steps: &["all", "-overlay"], output: None, needs: &[] },
+    // Apart: what the kernel opens of the layers of an overlay that a workload mounts itself, khard says that it does not see.
+    Script { name: "overlay", text: None, steps: &["overlay"], output: None, needs: &[] },
 ];
 
 /// A workload at its place.
@@ -95,7 +100,11 @@ impl Workload {
         let text = |path: &Path| path.to_str().expect("a path of letters").to_owned();
         match &self.script.text {
             // Without a shell between the profile and it: see `apparmor::complaining`.
-            None => vec![text(&khard::bin_dir().join("exercise")), "all".to_owned(), text(&self.dir)],
+            None => {
+                let steps = self.script.steps.iter().map(ToString::to_string);
+                let program = text(&khard::bin_dir().join("exercise"));
+                std::iter::once(program).chain(steps).chain([text(&self.dir)]).collect()
+            }
             Some(_) => vec!["/bin/sh".to_owned(), text(&self.file), text(&self.dir), self.port.to_string()],
         }
     }

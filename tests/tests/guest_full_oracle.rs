@@ -1,9 +1,11 @@
 //! As `guest_oracle`, of servers, compilers and other programs that take long in a guest; and of khard without hooks, which
 //! must say how much it misses.
 
+use khard_profile::recording::{Class, Coverage};
 use khard_tests::{
     apparmor::{auditing, complaining},
     watched::{assert_all_is_recorded, compare, exact_attachments, missed},
+    workload::Workload,
 };
 
 macro_rules! recorded {
@@ -27,7 +29,7 @@ recorded! {
 #[test]
 fn by_system_calls_alone_khard_sees_most_files_of_a_script() {
     let compared = compare("coreutils", &auditing("khard-oracle"), "syscall");
-    let files = &compared[&khard_profile::recording::Class::Files];
+    let files = &compared[&Class::Files];
     assert!(files.recall() > 0.5, "{files:?}");
 }
 
@@ -40,4 +42,17 @@ fn khard_records_all_that_apparmor_is_asked_of_everything_that_it_mediates() {
 fn khard_records_all_that_apparmor_is_asked_where_programs_stay_under_one_profile() {
     let missed = missed(&compare("exercise", &auditing("khard-oracle"), exact_attachments()[0]));
     assert!(missed.is_empty(), "{missed:#?}");
+}
+
+#[test]
+fn khard_says_that_it_does_not_see_the_layers_of_an_overlay_that_a_workload_mounts_itself() {
+    let done = Workload::new("overlay").traced("auto", &[]).expect(0);
+    for run in done.recording("overlay").runs().values() {
+        assert!(
+            matches!(run.coverage.accesses.of(Class::Files), Coverage::Inferred(_)),
+            "{:?}",
+            run.coverage
+        );
+        assert!(run.notes.iter().any(|note| note.contains("overlay's layers")), "{:?}", run.notes);
+    }
 }

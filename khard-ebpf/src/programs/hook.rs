@@ -178,6 +178,9 @@ fn file_lock(hook: &impl Hook) {
 
 /// include/uapi/asm-generic/mman-common.h.
 const PROT_READ: u64 = 1;
+const PROT_WRITE: u64 = 2;
+/// include/uapi/linux/mman.h.
+const MAP_SHARED: u64 = 1;
 pub(super) const PROT_EXEC: u64 = 4;
 
 /// A mapping that is or becomes executable; what else AppArmor asks of a mapping was asked when the file was opened.
@@ -196,7 +199,21 @@ fn mmap_file<H: Hook>(hook: &H) {
     if H::IS_FUNCTION && prot & PROT_READ != 0 && Current::task().reading_implies_executing() {
         prot |= PROT_EXEC;
     }
-    mapped(Op::Mmap, File(hook.at(0)), prot, refused(hook.verdict(n_args)));
+    let (file, flags) = (File(hook.at(0)), refused(hook.verdict(n_args)));
+    if prot & PROT_EXEC != 0 {
+        mapped(Op::Mmap, file, prot, flags);
+        return;
+    }
+    // Nobody opened memory of huge pages (`hugetlb_file_setup()`), whose file lies in a mount of the kernel's own.
+    if file.0 == 0 || file.place().mnt.namespace() == Current::task().mount_ns_address() {
+        return;
+    }
+    let is_shared = hook.at(n_args - 1) & MAP_SHARED != 0;
+    let read = if prot & PROT_READ != 0 { perms::READ } else { 0 };
+    let write = if prot & PROT_WRITE != 0 && is_shared { perms::WRITE } else { 0 };
+    if read | write != 0 {
+        of_file(Op::Mmap, read | write, flags, file);
+    }
 }
 
 #[inline(always)]

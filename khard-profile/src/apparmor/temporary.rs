@@ -22,8 +22,11 @@ enum Part {
 use Alphabet::{Alphanumeric, Digits, Hex, Python};
 use Part::{Extension, Random, Text};
 
+/// `PID_MAX_LIMIT` is 4,194,304 (include/linux/threads.h).
+const PROCESS: Part = Random(Digits, 1, 7);
+
 /// The shapes, each with its source.
-const MAKERS: [Maker; 13] = [
+const MAKERS: [Maker; 21] = [
     // NFS: `.nfs`, the file's id in 16 digits and a counter in 8 (SILLYNAME_* in fs/nfs/unlink.c).
     Maker { shape: &[Text(".nfs"), Random(Hex, 24, 24)], made: false },
     // libfuse: `.fuse_hidden%08x%08x` (hidden_name() in lib/fuse.c).
@@ -54,6 +57,18 @@ const MAKERS: [Maker; 13] = [
     Maker { shape: &[Text("tmp_obj_"), Random(Alphanumeric, 6, 6)], made: false },
     Maker { shape: &[Text("tmp_pack_"), Random(Alphanumeric, 6, 6)], made: false },
     Maker { shape: &[Text("tmp_idx_"), Random(Alphanumeric, 6, 6)], made: false },
+    // git repack: the process's id, and what the pack will be called (builtin/repack.c).
+    Maker { shape: &[Text(".tmp-"), PROCESS, Text("-pack-"), Random(Hex, 40, 40), Extension], made: false },
+    // redis: the process's id (src/rdb.c, src/aof.c).
+    Maker { shape: &[Text("temp-"), PROCESS, Text(".rdb")], made: false },
+    Maker { shape: &[Text("temp-rewriteaof-"), PROCESS, Text(".aof")], made: false },
+    Maker { shape: &[Text("temp-rewriteaof-bg-"), PROCESS, Text(".aof")], made: false },
+    // PostgreSQL: the process's id (src/backend/access/transam/xlog.c, utils/cache/relcache.c, storage/file/fd.c), and for shared
+    // memory a 32-bit number (storage/ipc/dsm_impl.c).
+    Maker { shape: &[Text("xlogtemp."), PROCESS], made: false },
+    Maker { shape: &[Text("pg_internal.init."), PROCESS], made: false },
+    Maker { shape: &[Text("pgsql_tmp"), PROCESS, Text("."), Random(Digits, 1, 10)], made: false },
+    Maker { shape: &[Text("PostgreSQL."), Random(Digits, 1, 10)], made: false },
     // Go's toolchain: os.MkdirTemp("", "go-build"), which appends a 32-bit number (src/os/tempfile.go).
     Maker { shape: &[Text("go-build"), Random(Digits, 1, 10)], made: false },
     // gcc: `ccXXXXXX` and a suffix (make_temp_file() in libiberty/make-temp-file.c).
@@ -195,9 +210,22 @@ mod tests {
                 .unwrap()
                 .starts_with("..dddd_dd_dd_dd_dd_dd.{d,dd,")
         );
-        for ordinary in
-            ["passwd", "ccompare.c", "tmpdirectory", "tmp.conf", "fileserver", "tmp_obj_aaaaaaa", "..data"]
-        {
+        assert!(glob("temp-1029.rdb", false).unwrap().starts_with("temp-{d,"));
+        assert!(glob("temp-rewriteaof-bg-7.aof", false).unwrap().contains("}.aof"));
+        assert!(glob(&format!(".tmp-264-pack-{}.pack", "0a".repeat(20)), false).unwrap().contains("h.pack"));
+        assert!(glob("pgsql_tmp173.0", false).is_some() && glob("PostgreSQL.1234567890", false).is_some());
+        for ordinary in [
+            "temp-.rdb",
+            "temp-12345678.rdb",
+            "xlogtemp.conf",
+            "passwd",
+            "ccompare.c",
+            "tmpdirectory",
+            "tmp.conf",
+            "fileserver",
+            "tmp_obj_aaaaaaa",
+            "..data",
+        ] {
             assert_eq!(glob(ordinary, false), None, "{ordinary}");
         }
     }

@@ -1,4 +1,5 @@
-//! A program that does once each thing that AppArmor mediates, in named steps: `exercise all DIR`, `exercise STEP… DIR`.
+//! A program that does once each thing that AppArmor mediates, in named steps: `exercise all DIR`, `exercise STEP… DIR`,
+//! `exercise all -STEP… DIR` (all but these).
 //! Each step has a folder of its own below DIR and leaves nothing behind, so that it can be done again. Owns the table of
 //! steps; knows nothing of who watches. Prints a line for each step; a step that does not apply says why.
 
@@ -93,13 +94,18 @@ fn run(words: &[String]) -> Result<()> {
         steps().for_each(|(name, _)| println!("{name}"));
         return Ok(());
     }
-    let is_all = names == ["all"];
-    for name in names.iter().filter(|_| !is_all) {
+    let (is_all, names) = names
+        .split_first()
+        .filter(|(first, _)| *first == "all")
+        .map_or((false, names), |(_, rest)| (true, rest));
+    let names: Vec<&str> =
+        names.iter().map(|name| if is_all { name.trim_start_matches('-') } else { name }).collect();
+    for name in &names {
         ensure!(steps().any(|(step, _)| step == name), "no step {name}; `exercise list` has them");
     }
     let dir = fs::canonicalize(dir).with_context(|| dir.clone())?;
     let mut n_failed = 0;
-    for (name, step) in steps().filter(|(name, _)| is_all || names.iter().any(|wanted| wanted == name)) {
+    for (name, step) in steps().filter(|(name, _)| names.contains(name) != is_all) {
         let own = dir.join(name);
         fs::create_dir(&own).with_context(|| own.display().to_string())?;
         let done = step(&own);
