@@ -10,9 +10,8 @@ use crate::access::{Asker, outcome};
 #[raw_tracepoint(tracepoint = "sys_exit")]
 pub(crate) fn call_end(ctx: RawTracePointContext) -> i32 {
     let Some(pending) = outcome::take() else { return 0 };
-    let returned: i64 = ctx.arg(1);
-    // A result in the last page is an error.
-    if (-4095..0).contains(&returned) {
+    // No call that asks first returns an address, which could be negative too.
+    if ctx.arg::<i64>(1) < 0 {
         return 0;
     }
     let Some(asker) = Asker::get() else { return 0 };

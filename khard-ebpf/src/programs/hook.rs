@@ -179,16 +179,20 @@ fn file_lock(hook: &impl Hook) {
 /// include/uapi/asm-generic/mman-common.h.
 const PROT_READ: u64 = 1;
 const PROT_WRITE: u64 = 2;
+pub(super) const PROT_EXEC: u64 = 4;
 /// include/uapi/linux/mman.h.
 const MAP_SHARED: u64 = 1;
-pub(super) const PROT_EXEC: u64 = 4;
+
+#[inline(always)]
+fn read_of_mapping(prot: u64) -> u16 {
+    if prot & PROT_READ != 0 { perms::READ } else { 0 }
+}
 
 /// A mapping that is or becomes executable; what else AppArmor asks of a mapping was asked when the file was opened.
 #[inline(always)]
 fn mapped(op: Op, file: File, prot: u64, flags: u32) {
     if file.0 != 0 && prot & PROT_EXEC != 0 && !file.is_for_execution() {
-        let read = if prot & PROT_READ != 0 { perms::READ } else { 0 };
-        of_file(op, perms::MMAP_EXEC | read, flags, file);
+        of_file(op, perms::MMAP_EXEC | read_of_mapping(prot), flags, file);
     }
 }
 
@@ -204,15 +208,19 @@ fn mmap_file<H: Hook>(hook: &H) {
         mapped(Op::Mmap, file, prot, flags);
         return;
     }
+    if file.0 == 0 {
+        return;
+    }
+    let Some(asker) = Asker::get() else { return };
     // Nobody opened memory of huge pages (`hugetlb_file_setup()`), whose file lies in a mount of the kernel's own.
-    if file.0 == 0 || file.place().mnt.namespace() == Current::task().mount_ns_address() {
+    if file.place().mnt.namespace() == Current::task().mount_ns_address() {
         return;
     }
     let is_shared = hook.at(n_args - 1) & MAP_SHARED != 0;
-    let read = if prot & PROT_READ != 0 { perms::READ } else { 0 };
     let write = if prot & PROT_WRITE != 0 && is_shared { perms::WRITE } else { 0 };
-    if read | write != 0 {
-        of_file(Op::Mmap, read | write, flags, file);
+    let asked = read_of_mapping(prot) | write;
+    if asked != 0 {
+        of_file_by(&asker, Op::Mmap, asked, flags, file);
     }
 }
 
