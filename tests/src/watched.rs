@@ -108,7 +108,7 @@ pub fn denials(events: &[Event], of: impl Fn(&Event) -> bool) -> BTreeSet<String
 }
 
 /// The one file below a folder that is an AppArmor profile.
-fn profile_file(out: &Path) -> PathBuf {
+pub fn profile_file(out: &Path) -> PathBuf {
     let files: Vec<_> =
         crate::khard::files_below(out).into_iter().filter(|file| file.ends_with(".apparmor")).collect();
     let [file] = files.as_slice() else { panic!("khard wrote {} AppArmor profiles: {files:?}", files.len()) };

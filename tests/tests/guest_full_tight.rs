@@ -11,8 +11,7 @@ use khard_profile::{
 use khard_tests::{
     apparmor::Loaded,
     draw::Draw,
-    khard::files_below,
-    watched::{denials, told},
+    watched::{denials, profile_file, told},
     workload::Workload,
 };
 
@@ -24,8 +23,7 @@ const SEED: u64 = 2026;
 fn profile_of(workload: &Workload) -> (String, Recording) {
     let done = workload.traced("auto", &[]).expect(0);
     workload.assert_output(done.code, &done.stdout, &done.stderr);
-    let file = files_below(&done.out).into_iter().find(|file| file.ends_with(".apparmor"));
-    let text = fs::read_to_string(done.out.join(file.expect("an AppArmor profile"))).unwrap();
+    let text = fs::read_to_string(profile_file(&done.out)).unwrap();
     (text, done.recording(workload.name()))
 }
 

@@ -12,6 +12,7 @@ use khard_profile::recording::{Access, Coverage, FileOp, Observed, Phase, Proof,
 use khard_tests::{
     bundle::Runc,
     cgroup::TestCgroup,
+    draw::Draw,
     kernel::preempts_programs,
     khard,
     observed::{Calls, calls, set},
@@ -112,7 +113,8 @@ fn containers_that_start_as_fast_as_they_can_each_have_their_own_first_call_and_
     }
     let cgroups: Vec<TestCgroup> =
         (0..n_containers).map(|number| TestCgroup::planned(&format!("storm{number}"))).collect();
-    let drawn: Vec<&str> = draw(&harmless).take(n_containers).collect();
+    let mut draw = Draw::new(0x6b68_6172_6400_0003);
+    let drawn: Vec<&str> = (0..n_containers).map(|_| harmless[draw.below(harmless.len())]).collect();
     for (cgroup, name) in cgroups.iter().zip(&drawn) {
         runc.bundle(cgroup.name(), name, cgroup.path());
     }
@@ -157,13 +159,4 @@ fn containers_that_start_as_fast_as_they_can_each_have_their_own_first_call_and_
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-}
-
-/// A sequence that is the same each time, and looks drawn: a linear congruential generator's high bits.
-fn draw<'a>(from: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
-    let mut state: u64 = 0x6b68_6172_6400_0003;
-    std::iter::repeat_with(move || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        from[usize::try_from(state >> 33).expect("31 bits") % from.len()]
-    })
 }

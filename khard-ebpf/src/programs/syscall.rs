@@ -27,26 +27,6 @@ pub(crate) fn sys_enter_perf(ctx: TracePointContext) -> i32 {
     on_enter(unsafe { core::ptr::read_volatile(ctx.as_ptr().cast::<u64>().add(1)) })
 }
 
-/// Nothing: the floor that the benchmark measures against.
-#[raw_tracepoint(tracepoint = "sys_enter")]
-pub(crate) fn sys_enter_empty(_: RawTracePointContext) -> i32 {
-    0
-}
-
-/// Nothing, by the perf tracepoint.
-#[tracepoint]
-pub(crate) fn sys_enter_none(_: TracePointContext) -> i32 {
-    0
-}
-
-/// Nothing but the helper call that every program begins with that tells tasks apart: how much of khard's cost is the
-/// machine's (a return costs much where the kernel guards it, as AMD's "Safe RET").
-#[raw_tracepoint(tracepoint = "sys_enter")]
-pub(crate) fn sys_enter_task(_: RawTracePointContext) -> i32 {
-    core::hint::black_box(Current::get());
-    0
-}
-
 #[inline(always)]
 fn on_enter(nr: u64) -> i32 {
     let current = Current::get();

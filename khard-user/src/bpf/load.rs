@@ -214,13 +214,13 @@ impl Bpf {
         if choice == AttachChoice::None {
             return Ok(());
         }
-        let btf = aya::Btf::from_sys_fs().map_err(|error| LoadError::Object(Box::new(error.into())))?;
-        let n_copies = attachment::n_copies(kernel, attachment::preempts_fully());
+        let btf = kernel_types()?;
         let lsm = match attachment::bpf_lsm_runs() {
             Ok(true) => Ok(()),
             Ok(false) => Err("the kernel's list of security modules (lsm=) has no bpf".to_owned()),
             Err(error) => Err(format!("the list of security modules cannot be read: {error}")),
         };
+        let n_copies = attachment::n_copies(kernel, attachment::preempts_fully());
         let mut ways = Ways { btf: &btf, lsm, fexit: Ok(()), n_copies };
         self.watching = Vec::with_capacity(HOOKS.len());
         for hook in HOOKS {
@@ -232,7 +232,7 @@ impl Bpf {
 
     /// Attaches a program that does nothing where files are opened, by one of the means: what the benchmark compares with.
     pub fn attach_empty(&mut self, choice: AttachChoice) -> Result<(), LoadError> {
-        let btf = aya::Btf::from_sys_fs().map_err(|error| LoadError::Object(Box::new(error.into())))?;
+        let btf = kernel_types()?;
         attachment::empty(choice).map_or(Ok(()), |program| self.attach_once(program, &btf))
     }
 
@@ -478,6 +478,11 @@ struct Ways<'a> {
     lsm: Result<(), String>,
     fexit: Result<(), String>,
     n_copies: usize,
+}
+
+/// The running kernel's types, as aya wants them.
+fn kernel_types() -> Result<aya::Btf, LoadError> {
+    aya::Btf::from_sys_fs().map_err(|error| LoadError::Object(Box::new(error.into())))
 }
 
 /// Whether the kernel said EPERM.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use super::spread;
+use super::{markdown, spread};
 
 const HEAD: [&str; 5] =
     ["attached", "time", "× with nothing", "× with an empty program", "repeats that ended in the kernel"];
@@ -109,11 +109,7 @@ fn table(report: &Value, stretch: &Stretch, rows: &[(String, String, Option<Stri
 pub(super) fn section(tables: &[Table], n_rounds: usize) -> String {
     let mut text = String::from("\n# What khard adds to work with files\n");
     for table in tables {
-        let _ =
-            write!(text, "\n## {}\n| {} |\n|{}\n", table.title, HEAD.join(" | "), "---|".repeat(HEAD.len()));
-        for line in &table.lines {
-            let _ = writeln!(text, "| {} |", line.join(" | "));
-        }
+        text.push_str(&markdown(table.title, &HEAD, &table.lines));
     }
     let _ = write!(
         text,

@@ -215,6 +215,15 @@ fn terminal(tables: &[Table]) -> String {
     text
 }
 
+/// One table of the document.
+fn markdown<const N: usize>(title: &str, head: &[&str; N], lines: &[[String; N]]) -> String {
+    let mut text = format!("\n## {title}\n| {} |\n|{}\n", head.join(" | "), "---|".repeat(N));
+    for line in lines {
+        let _ = writeln!(text, "| {} |", line.join(" | "));
+    }
+    text
+}
+
 /// docs/performance.md.
 fn document(report: &Value, tables: &[Table]) -> Result<String> {
     let number = |value: &Value| value.as_u64().context("a count is missing in the measurements");
@@ -228,11 +237,7 @@ fn document(report: &Value, tables: &[Table]) -> Result<String> {
          quartiles in brackets.\n",
     );
     for table in tables {
-        let _ =
-            write!(text, "\n## {}\n| {} |\n|{}\n", table.title, HEAD.join(" | "), "---|".repeat(HEAD.len()));
-        for line in &table.lines {
-            let _ = writeln!(text, "| {} |", line.join(" | "));
-        }
+        text.push_str(&markdown(table.title, &HEAD, &table.lines));
     }
     let model = report["cpu_model"].as_str().unwrap_or("unknown");
     let kernel = report["kernel"].as_str().unwrap_or("unknown");

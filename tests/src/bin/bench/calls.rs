@@ -7,7 +7,10 @@
 //! the spread over the rounds holds the luck of placement too, which one load would freeze into the figures.
 use anyhow::{Context, Result, bail, ensure};
 use aya::programs::loaded_programs;
-use khard_tests::stopwatch::{self, Cell, Tally};
+use khard_tests::{
+    draw::Draw,
+    stopwatch::{self, Cell, Tally},
+};
 use khard_user::{
     bpf::{AttachPlan, AttachPoint, Bpf, KernelVersion, Role},
     cgroup::{CgroupTree, OwnCgroup},
@@ -93,7 +96,7 @@ struct Bench {
     /// The floor, with the helper call that tells the current task.
     task: AttachPlan,
     home: Home,
-    random: u64,
+    draw: Draw,
     tally: Tally,
     cells_repeated: usize,
     /// Ids of this process's programs: the kernel may keep them for a while after they were detached.
@@ -131,7 +134,7 @@ impl Bench {
             floor,
             task,
             home,
-            random: 1,
+            draw: Draw::new(1),
             tally: Tally::default(),
             cells_repeated: 0,
             ours: BTreeSet::new(),
@@ -216,10 +219,7 @@ impl Bench {
     fn shuffled(&mut self) -> [Row; 6] {
         let mut rows = Row::ALL;
         for at in (1..rows.len()).rev() {
-            // Knuth's MMIX generator: the order only has to differ from round to round.
-            self.random =
-                self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            rows.swap(at, (self.random >> 33) as usize % (at + 1));
+            rows.swap(at, self.draw.below(at + 1));
         }
         rows
     }
