@@ -49,6 +49,10 @@ pub const SEEN_NAMES: u32 = 1 << 16;
 /// Threads in a call that asked for something whose outcome is not known yet, on the whole node.
 pub const PENDING_CALLS: u32 = 1 << 14;
 
+/// Credentials of overlays that subjects mounted themselves, on the whole node. Beyond it the least recently used are
+/// forgotten; most are of files that an overlay made, and of no use any more.
+pub const MOUNTERS: u32 = 1 << 12;
+
 /// AppArmor's longest name: `2 * PATH_MAX` (`aa_g_path_max`, security/apparmor/lsm.c).
 pub const PATH_BYTES: u32 = 8192;
 

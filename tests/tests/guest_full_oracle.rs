@@ -45,14 +45,14 @@ fn khard_records_all_that_apparmor_is_asked_where_programs_stay_under_one_profil
 }
 
 #[test]
-fn khard_says_that_it_does_not_see_the_layers_of_an_overlay_that_a_workload_mounts_itself() {
-    let done = Workload::new("overlay").traced("auto", &[]).expect(0);
-    for run in done.recording("overlay").runs().values() {
-        assert!(
-            matches!(run.coverage.accesses.of(Class::Files), Coverage::Inferred(_)),
-            "{:?}",
-            run.coverage
-        );
-        assert!(run.notes.iter().any(|note| note.contains("overlay's layers")), "{:?}", run.notes);
+fn khard_says_where_it_does_not_see_the_layers_of_an_overlay_that_a_workload_mounts_itself() {
+    for (attach, sees_layers) in [("auto", true), ("syscall", false)] {
+        let done = Workload::new("overlay").traced(attach, &[]).expect(0);
+        for run in done.recording("overlay").runs().values() {
+            let files = run.coverage.accesses.of(Class::Files);
+            assert_eq!(matches!(files, Coverage::Exact(_)), sees_layers, "{files:?}");
+            let says_so = run.notes.iter().any(|note| note.contains("overlay's layers"));
+            assert_eq!(says_so, !sees_layers, "{:?}", run.notes);
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! The marks of what is known are the kernel's to forget (least recently used): an access without a mark is sent, and user
 //! space keeps what it was sent. So a lost mark costs a record, and a mark is set only once the record was submitted.
 
+pub(crate) mod layers;
 mod names;
 pub(crate) mod outcome;
 mod scratch;
@@ -78,6 +79,12 @@ impl Asker {
         counts.then_some(Self { slot, number, phase })
     }
 
+    #[inline(always)]
+    fn subject_id(&self) -> u64 {
+        // SAFETY: a valid slot.
+        unsafe { core::ptr::read_volatile(&raw const (*self.slot).subject_id) }
+    }
+
     /// Whether a task is of the same subject.
     #[inline(always)]
     pub(crate) fn is_beside(&self, task: Task) -> bool {
@@ -113,8 +120,7 @@ impl Access {
         record.perms = perms as u16;
         record.op = op as u8;
         record.phase = asker.phase;
-        // SAFETY: a valid slot.
-        record.subject_id = unsafe { core::ptr::read_volatile(&raw const (*asker.slot).subject_id) };
+        record.subject_id = asker.subject_id();
         Some(Self { scratch, slot: asker.slot })
     }
 
@@ -225,11 +231,9 @@ impl Request {
         // What waits for its outcome is told apart by its path, and known by no name.
         let epoch = if self.flags & flag::PENDING == 0 { names::epoch() } else { 0 };
         let epoch = opaque_word(epoch);
-        // SAFETY: a valid slot.
-        let subject_id = unsafe { core::ptr::read_volatile(&raw const (*asker.slot).subject_id) };
         let what =
             kind(self.op, asker.phase, self.perms) | u64::from(self.flags | self.is_directory << 31) << 32;
-        let name = Name::new(subject_id, self.place, what);
+        let name = Name::new(asker.subject_id(), self.place, what);
         if name.is_known(epoch) {
             count(stats::ACCESSES_KNOWN_BY_NAME);
             return true;

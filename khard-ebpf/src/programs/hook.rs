@@ -8,7 +8,7 @@ use aya_ebpf::{
 use khard_common::access::{Op, flag, perms};
 
 use crate::{
-    access::{Access, Asker, Request, outcome},
+    access::{Access, Asker, Request, layers, outcome},
     kernel::{
         offset,
         path::{Dentry, File, Inode, Place},
@@ -146,15 +146,24 @@ fn file_open(hook: &impl Hook) {
     if file.is_for_execution() {
         return;
     }
+    let Some(asker) = Asker::get() else { return };
     // Opened by overlayfs, from a layer, with the credentials of who mounted it: AppArmor asks for their label. The layers'
     // mounts are overlayfs's own. In a mount of the task's, other credentials are made of its own: for a core dump
     // (`do_coredump()`), or registered with an io_uring.
-    let task = Current::task();
-    if file.cred() != task.real_cred() && file.place().mnt.namespace() != task.mount_ns_address() {
+    let (task, cred) = (Current::task(), file.cred());
+    let is_others = cred != task.real_cred() && file.place().mnt.namespace() != task.mount_ns_address();
+    if is_others && !layers::is_mounters(&asker, cred) {
         return;
     }
     let flags = file.flags();
-    of_file(Op::Open, open_perms(file.mode(), flags), exclusive(flags) | refused(hook.verdict(1)), file);
+    let told = exclusive(flags) | refused(hook.verdict(1));
+    of_file_by(&asker, Op::Open, open_perms(file.mode(), flags), told, file);
+}
+
+#[inline(always)]
+fn cred_prepare(hook: &impl Hook) {
+    let Some(asker) = Asker::get() else { return };
+    layers::copied(&asker, hook.at(1), hook.at(0));
 }
 
 #[inline(always)]
@@ -318,7 +327,8 @@ fn capable(hook: &impl Hook) {
 pub(super) fn of_capability(cred: u64, capability: u64, options: u64, verdict: i32) {
     let Some(asker) = Asker::get() else { return };
     // With the credentials of who mounted an overlay, AppArmor asks for that label; access(2) asks with a copy of the own.
-    if cred != Current::task().real_cred() && !is_access_call() {
+    let is_others = cred != Current::task().real_cred() && !is_access_call();
+    if is_others && !layers::is_mounters(&asker, cred) {
         return;
     }
     let effective: u64 = probe(cred, offset::CRED_EFFECTIVE.load());
@@ -491,6 +501,8 @@ macro_rules! hooks {
 
 hooks! {
     l_file_open f1_file_open f2_file_open f3_file_open "file_open" "security_file_open" |h| file_open(h);
+    l_cred_prepare f1_cred_prepare f2_cred_prepare f3_cred_prepare "cred_prepare" "security_prepare_creds"
+        |h| cred_prepare(h);
     l_receive f1_receive f2_receive f3_receive "file_receive" "security_file_receive" |h| file_receive(h);
     l_file_lock f1_file_lock f2_file_lock f3_file_lock "file_lock" "security_file_lock" |h| file_lock(h);
     l_mmap f1_mmap f2_mmap f3_mmap "mmap_file" "security_mmap_file" |h| mmap_file(h);

@@ -75,6 +75,7 @@ pub(super) fn beside(hook: &Hook) -> Result<(Attachment, &'static Program), &'st
     match hook.name {
         "file_receive" => Err("no system call tells which descriptors come with a message"),
         "file_mprotect" => Err("mprotect(2) names memory, not the file that is mapped there"),
+        "cred_prepare" => Err("system calls do not tell what the kernel opens for itself"),
         "uring_override_creds" => Err("io_uring's requests are no system calls"),
         "bprm_creds_for_exec" => by(Attachment::Tracepoint, "exec"),
         "capable" => by(Attachment::Tracepoint, "cap_capable"),

@@ -59,6 +59,8 @@ macro_rules! hooks {
 hooks! {
     Files "file_open" "security_file_open" "l_file_open" ["f1_file_open" "f2_file_open" "f3_file_open"]
         "opened files are not seen";
+    Files "cred_prepare" "security_prepare_creds" "l_cred_prepare" ["f1_cred_prepare" "f2_cred_prepare" "f3_cred_prepare"]
+        "what the kernel opens of the layers of an overlay that a workload mounts itself is not seen";
     Files "file_lock" "security_file_lock" "l_file_lock" ["f1_file_lock" "f2_file_lock" "f3_file_lock"]
         "locks are not seen";
     Files "file_truncate" "security_file_truncate" "l_ftruncate" ["f1_ftruncate" "f2_ftruncate" "f3_ftruncate"]

@@ -111,7 +111,7 @@ pub struct Instance {
     pub(super) ended: Option<End>,
 }
 
-/// Overlayfs opens layers with the credentials of who mounted it, which nothing tells from those of another container's.
+/// Overlayfs opens layers with the credentials of who mounted it, and no system call tells of it.
 const LAYERS_UNSEEN: &str = "it mounted an overlay itself: what the kernel then opens of the overlay's layers, of which AppArmor is \
                              asked too, is not seen";
 
@@ -193,7 +193,7 @@ impl Instance {
                 syscalls: self.coverage(misses, stats),
                 accesses: AccessCoverage::new(|class| self.access_coverage(class, watching, misses, stats)),
             },
-            notes: self.notes(misses, stats),
+            notes: self.notes(watching, misses, stats),
         })
     }
 
@@ -239,9 +239,6 @@ impl Instance {
                 Watched::Not { reason } => unseen.push(format!("{}: {reason}", hook.lsm.without_it)),
             }
         }
-        if class == Class::Files && self.seen.accesses.has_overlay_of_its_own() {
-            unseen.push(LAYERS_UNSEEN.to_owned());
-        }
         let Some(by) = means.last().copied() else {
             return Coverage::None(NotObserved { reason: unseen.first().cloned().unwrap_or_default() });
         };
@@ -262,7 +259,7 @@ impl Instance {
         if is_near || !unseen.is_empty() { Coverage::Inferred(observed) } else { Coverage::Exact(observed) }
     }
 
-    fn notes(&self, misses: &Misses, stats: &Stats) -> Vec<String> {
+    fn notes(&self, watching: &Watching, misses: &Misses, stats: &Stats) -> Vec<String> {
         let mut notes = self.identity.notes.clone();
         let mut add = |note: String| notes.push(note);
         if self.confinement().seccomp != SeccompInForce::None {
@@ -278,7 +275,10 @@ impl Instance {
         {
             add("the workload was not seen to begin: every call was the runtime's".to_owned());
         }
-        if self.seen.accesses.has_overlay_of_its_own() {
+        let sees_layers = watching
+            .iter()
+            .any(|(hook, watched)| hook.name == "cred_prepare" && matches!(watched, Watched::By { .. }));
+        if !sees_layers && self.seen.accesses.has_overlay_of_its_own() {
             add(LAYERS_UNSEEN.to_owned());
         }
         if self.seen.records_failed > 0 {

@@ -25,6 +25,8 @@ use crate::{
 const HOST_LIMIT: Duration = Duration::from_mins(10);
 /// The same in a guest, where all is ten times slower.
 const GUEST_LIMIT: Duration = Duration::from_mins(20);
+/// The same with `--full`, when a program may run one workload dozens of times.
+const FULL_GUEST_LIMIT: Duration = Duration::from_mins(90);
 /// Lines of a failed program's output that are shown; the log has all.
 const SHOWN_LINES: usize = 200;
 
@@ -111,14 +113,15 @@ fn guest(run: &Run, row: &Row, log: &mut Log, counts: &mut Counts, kernel: &str,
         let mut output = Vec::new();
         log.begin(&program.name)?;
         let started = Instant::now();
-        let outcome = guest.run(&script, Some(GUEST_LIMIT), &mut |_, bytes| {
+        let limit = if run.args.full { FULL_GUEST_LIMIT } else { GUEST_LIMIT };
+        let outcome = guest.run(&script, Some(limit), &mut |_, bytes| {
             output.extend(bytes);
             log.write(bytes);
         })?;
         let ending = match &outcome {
             Outcome::Exited(0) => None,
             Outcome::Exited(status) => Some(format!("exit status {status}")),
-            Outcome::OutOfTime => Some(format!("no end after {} s", GUEST_LIMIT.as_secs())),
+            Outcome::OutOfTime => Some(format!("no end after {} s", limit.as_secs())),
             Outcome::MachineGone(console) => {
                 let text = format!("\nthe guest is gone; its console:\n{console}\n");
                 log.write(text.as_bytes());

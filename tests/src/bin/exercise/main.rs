@@ -94,18 +94,13 @@ fn run(words: &[String]) -> Result<()> {
         steps().for_each(|(name, _)| println!("{name}"));
         return Ok(());
     }
-    let (is_all, names) = names
-        .split_first()
-        .filter(|(first, _)| *first == "all")
-        .map_or((false, names), |(_, rest)| (true, rest));
-    let names: Vec<&str> =
-        names.iter().map(|name| if is_all { name.trim_start_matches('-') } else { name }).collect();
-    for name in &names {
+    let is_all = names == ["all"];
+    for name in names.iter().filter(|_| !is_all) {
         ensure!(steps().any(|(step, _)| step == name), "no step {name}; `exercise list` has them");
     }
     let dir = fs::canonicalize(dir).with_context(|| dir.clone())?;
     let mut n_failed = 0;
-    for (name, step) in steps().filter(|(name, _)| names.contains(name) != is_all) {
+    for (name, step) in steps().filter(|(name, _)| is_all || names.iter().any(|wanted| wanted == name)) {
         let own = dir.join(name);
         fs::create_dir(&own).with_context(|| own.display().to_string())?;
         let done = step(&own);

@@ -1,0 +1,43 @@
+//! Credentials with which overlayfs works on its layers: copied from those of who mounted it, during that call
+//! (`ovl_fill_super()`, fs/overlayfs/super.c), and again for each file that it makes (`ovl_create_or_link()`, fs/overlayfs/dir.c).
+//! AppArmor asks for the label of these, which is the workload's own if the workload mounted.
+
+use aya_ebpf::{bindings::BPF_ANY, macros::map, maps::LruHashMap};
+use khard_common::limits::MOUNTERS;
+
+use super::Asker;
+use crate::kernel::task::Current;
+
+/// Address of the credentials, to whose they were. One that is freed and becomes another's is forgotten when that one is copied.
+#[map]
+static MOUNTER: LruHashMap<u64, u64> = LruHashMap::with_max_entries(MOUNTERS, 0);
+
+/// Credentials are copied by the current task.
+#[inline(always)]
+pub(crate) fn copied(asker: &Asker, old: u64, new: u64) {
+    let is_own = old == Current::task().real_cred();
+    if is_own && !is_mount_call() {
+        return;
+    }
+    if is_own || is_mounters(asker, old) {
+        let _ = MOUNTER.insert(new, asker.subject_id(), u64::from(BPF_ANY));
+    } else {
+        let _ = MOUNTER.remove(new);
+    }
+}
+
+/// Whether credentials are those of an overlay that the same subject mounted.
+#[inline(always)]
+pub(crate) fn is_mounters(asker: &Asker, cred: u64) -> bool {
+    // SAFETY: copied at once.
+    unsafe { MOUNTER.get(cred) }.copied() == Some(asker.subject_id())
+}
+
+/// Whether the task is in mount(2) or fsconfig(2), by either ABI's numbers.
+#[inline(always)]
+fn is_mount_call() -> bool {
+    match Current::call() {
+        (true, nr) => matches!(nr, 21 | 431),
+        (false, nr) => matches!(nr, 165 | 431),
+    }
+}
