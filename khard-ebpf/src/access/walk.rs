@@ -147,11 +147,12 @@ pub(super) fn put_string(scratch: &mut Scratch, string: u64, of_kernel: bool) {
             bpf_probe_read_user_str(text.cast(), STRING_BYTES, string as *const _)
         }
     };
-    if len <= 0 {
+    if len < 0 {
         scratch.record.flags |= flag::FAULT;
         return;
     }
-    let len = (len as u32 - 1) & (STRING_BYTES - 1);
+    // An empty string of user space has 0 bytes until 6.13, and 1 since (`strncpy_from_user_nofault()`, mm/maccess.c).
+    let len = (len as u32).saturating_sub(1) & (STRING_BYTES - 1);
     if len + 1 == STRING_BYTES || scratch.walk.at < len {
         scratch.record.flags |= flag::TOO_LONG;
         return;

@@ -47,9 +47,9 @@ impl Root {
         let whole = open_below(root, bare, follows);
         let is_directory = whole.as_ref().is_some_and(is_directory) || path.ends_with(b"/");
         let mut resolved = if let Some(file) = whole.filter(|_| follows) {
-            path_of(&file)?.into_vec()
+            path_of(&file, root)?.into_vec()
         } else {
-            let mut parent = path_of(&open_below(root, directory, true)?)?.into_vec();
+            let mut parent = path_of(&open_below(root, directory, true)?, root)?.into_vec();
             if !parent.ends_with(b"/") {
                 parent.push(b'/');
             }
@@ -83,14 +83,29 @@ fn is_directory(file: &OwnedFd) -> bool {
     rustix::fs::fstat(file).is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir())
 }
 
-/// Its path from the root of its mount namespace (`proc_pid_fd(5)`); `None` if it has none any more.
-fn path_of(file: &OwnedFd) -> Option<OsString> {
+/// Its path from the root of its mount namespace (`proc_pid_fd(5)`); `None` if it has none any more. In a namespace that has ended
+/// mounts are apart, and a path begins where its own mount did: then it leads elsewhere, or nowhere.
+fn path_of(file: &OwnedFd, root: &OwnedFd) -> Option<OsString> {
     let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?.into_os_string();
-    (path.as_bytes().starts_with(b"/") && !path.as_bytes().ends_with(b" (deleted)")).then_some(path)
+    let top = openat(root, "../".repeat(MOST_LEVELS), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let found = open_below(&top, path.as_bytes(), false)?;
+    (identity(&found)? == identity(file)?).then_some(path)
+}
+
+/// How deep the root directory may lie in its mount namespace; above that namespace's root is nothing.
+const MOST_LEVELS: usize = 256;
+
+fn identity(file: &OwnedFd) -> Option<(u64, u64)> {
+    rustix::fs::fstat(file).ok().map(|stat| (stat.st_dev, stat.st_ino))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{BufRead as _, BufReader},
+        process::{Command, Stdio},
+    };
+
     use super::*;
 
     #[test]
@@ -112,5 +127,31 @@ mod tests {
         assert_eq!(resolved("link", true), "/real/");
         assert_eq!(resolved("none/x", true), "/none/x");
         fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_file_of_a_mount_namespace_that_has_ended_has_no_path() {
+        let dir = std::env::temp_dir().join(format!("khard-ended-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--mount", "sh", "-c"]);
+        command
+            .arg("mount -t tmpfs none \"$1\" && mkdir \"$1/sub\" && echo mounted && read end")
+            .arg("sh")
+            .arg(&dir);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut said).unwrap();
+        assert_eq!(said, "mounted\n");
+        let mut root = Root::default();
+        root.learn(child.id());
+        let below = |name: &str| Bytes::from(dir.join(name).into_os_string().into_vec());
+        assert_eq!(root.resolve(&below("sub"), true), below("sub/"));
+        let directory = root.0.as_ref().unwrap();
+        let file = open_below(directory, dir.join("sub").as_os_str().as_bytes(), true).unwrap();
+        child.stdin.take();
+        child.wait().unwrap();
+        assert_eq!(path_of(&file, directory), None);
+        fs::remove_dir(dir).unwrap();
     }
 }
