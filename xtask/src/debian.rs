@@ -41,6 +41,9 @@ pub(crate) fn sources(suite: &str) -> Vec<String> {
     lines
 }
 
+/// Of apt. Signatures count; that a mirror of a moving suite lags does no harm here.
+const MAY_BE_OLD: &str = "Acquire::Check-Valid-Until";
+
 /// The two mirrors that the archive is read from.
 struct Mirrors {
     main: String,
@@ -67,7 +70,7 @@ fn mirrors() -> Mirrors {
     }
 }
 
-/// apt with package lists of its own, for download only: the suites that have kernels.
+/// apt with package lists of its own, for download only.
 pub(crate) struct Archive {
     dir: PathBuf,
     /// One apt at a time can use the lists.
@@ -75,12 +78,21 @@ pub(crate) struct Archive {
 }
 
 impl Archive {
-    /// Refreshes the lists.
-    pub(crate) fn open(paths: &Paths) -> Result<Self> {
-        let archive = Self { dir: paths.state_dir("apt")?, _lock: paths.lock("apt/use")? };
-        fs::create_dir_all(archive.dir.join("lists/partial"))?;
+    /// Of the suites that have kernels; refreshes the lists.
+    pub(crate) fn of_kernels(paths: &Paths) -> Result<Self> {
         let mut lines = sources("bookworm");
         lines.push(format!("deb {} trixie-backports main", mirrors().main));
+        Self::open(paths, "apt", &lines)
+    }
+
+    /// Of one suite; refreshes the lists.
+    pub(crate) fn of_suite(paths: &Paths, suite: &str) -> Result<Self> {
+        Self::open(paths, &format!("apt-{suite}"), &sources(suite))
+    }
+
+    fn open(paths: &Paths, name: &str, lines: &[String]) -> Result<Self> {
+        let archive = Self { dir: paths.state_dir(name)?, _lock: paths.lock(&format!("{name}/use"))? };
+        fs::create_dir_all(archive.dir.join("lists/partial"))?;
         fs::write(archive.dir.join("sources.list"), lines.join("\n") + "\n")?;
         eprintln!("xtask: read Debian's package lists");
         archive.apt("apt-get").arg("update").read()?;
@@ -98,6 +110,7 @@ impl Archive {
             "Dir::Cache::srcpkgcache=".to_owned(),
             // The folder is root's, which apt's own user could not write to.
             "APT::Sandbox::User=root".to_owned(),
+            format!("{MAY_BE_OLD}=false"),
         ] {
             command.args(["-o", &option]);
         }
@@ -151,13 +164,8 @@ pub(crate) fn unpack_deb(deb: &Path, tree: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Makes a folder of Debian's packages; `variant` and further options are mmdebstrap's.
-pub(crate) fn bootstrap(tree: &Path, variant: &str, packages: &[&str], options: &[&str]) -> Result<()> {
-    bootstrap_of(&suite(), tree, variant, packages, options)
-}
-
-/// As [`bootstrap`], of any suite.
-pub(crate) fn bootstrap_of(
+/// Makes a folder of a suite's packages; `variant` and further options are mmdebstrap's.
+pub(crate) fn bootstrap(
     suite: &str,
     tree: &Path,
     variant: &str,
@@ -172,6 +180,7 @@ pub(crate) fn bootstrap_of(
         .arg(format!("--include={}", packages.join(",")))
         .args(["--aptopt=APT::Install-Recommends \"false\"", "--dpkgopt=path-exclude=/usr/share/man/*"])
         .args(["--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=path-exclude=/usr/share/doc/*"])
+        .arg(format!("--aptopt={MAY_BE_OLD} \"false\""))
         .args(options)
         .arg(suite)
         .arg(tree)

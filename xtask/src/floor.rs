@@ -112,9 +112,7 @@ fn unpack(tree: &Path, suite: &str) -> Result<()> {
     if tree.exists() {
         fs::remove_dir_all(tree)?;
     }
-    // Signatures count; that a mirror of a moving suite lags does no harm here.
-    let options = [r#"--aptopt=Acquire::Check-Valid-Until "false""#];
-    debian::bootstrap_of(suite, tree, "extract", &RUNTIMES, &options)
+    debian::bootstrap(suite, tree, "extract", &RUNTIMES, &[])
 }
 
 fn on_host(args: &FloorArgs, choices: &[Choice], bin_dir: &Path, dir: &Path) -> Result<Vec<PathBuf>> {
@@ -141,7 +139,12 @@ fn in_guest(
     dir: &Path,
     kernel: &str,
 ) -> Result<Vec<PathBuf>> {
-    let mut session = Parts::make(paths, kernel, bin_dir)?.boot(paths, dir, &Options::default(), false)?;
+    let mut session = Parts::make(paths, kernel, &debian::suite(), bin_dir)?.boot(
+        paths,
+        dir,
+        &Options::default(),
+        false,
+    )?;
     let name = kernel.replace('/', "_");
     let mut measured = Vec::new();
     for choice in choices {

@@ -54,7 +54,7 @@ pub(crate) fn archive(paths: &Paths) -> Result<PathBuf> {
             fs::remove_dir_all(old)?;
         }
     }
-    debian::bootstrap(&tree, "extract", &PACKAGES, &[])?;
+    debian::bootstrap(&debian::suite(), &tree, "extract", &PACKAGES, &[])?;
     fs::create_dir_all(layout.join("blobs/sha256"))?;
     let mut manifests = Vec::new();
     for image in IMAGES {

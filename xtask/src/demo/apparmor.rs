@@ -6,6 +6,7 @@ use std::{io::Write as _, path::Path, time::Duration};
 use anyhow::{Result, bail};
 
 use crate::{
+    debian,
     paths::Paths,
     vm::{Options, Outcome, Parts},
 };
@@ -18,7 +19,7 @@ const LIMIT: Duration = Duration::from_mins(5);
 /// Boots the guest and runs the script, which checks each of its steps.
 pub(super) fn show(paths: &Paths, bin_dir: &Path) -> Result<()> {
     let share = paths.state_dir("demo")?;
-    let parts = Parts::make(paths, KERNEL, bin_dir)?;
+    let parts = Parts::make(paths, KERNEL, &debian::suite(), bin_dir)?;
     let mut guest = parts.boot(paths, &share, &Options::default(), false)?;
     let outcome = guest.run(SCRIPT, Some(LIMIT), &mut |_, bytes| {
         // Whoever reads our output has gone when this fails; the script goes on.

@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Result, bail, ensure};
 
 use super::{Run, report::Counts};
+use crate::debian;
 use crate::vm::{Options, Outcome, Parts, Session, Stream};
 
 /// A test, given how to boot a guest and the folder it shares.
@@ -22,7 +23,7 @@ const TESTS: [(&str, Test); 3] = [
 ];
 
 pub(super) fn run(run: &Run, row: &str, kernel: &str, counts: &mut Counts) -> Result<()> {
-    let parts = Parts::make(run.paths, kernel, &run.built.bin_dir)?;
+    let parts = Parts::make(run.paths, kernel, &debian::suite(), &run.built.bin_dir)?;
     let share = run.paths.state_dir("share")?.join(row);
     for (name, test) in TESTS {
         let _ = fs::remove_dir_all(&share);

@@ -2,6 +2,7 @@
 //! is `report`'s, running programs is `place`'s.
 //!
 //! Conventions for tests of the package khard-tests (files `tests/tests/*.rs`):
+//! - `today_*` only in a guest of today's programs, with `--full`.
 //! - `local_*` run as root on this machine's kernel and in every guest; `container_*` beside a containerd with images,
 //!   on this machine, and with `--full` in guests; `guest_*` only in guests, `guest_full_*` only with `--full`; `full_*` on
 //!   this machine and in guests, only with `--full`. Others are unit tests.
@@ -56,10 +57,20 @@ enum Place {
     Host,
     /// This machine's kernel, beside a containerd.
     Containers,
-    /// A guest with this kernel, booted with these arguments besides the usual ones.
-    Guest(&'static str, &'static str),
+    /// A guest.
+    Guest(Guest),
     /// A guest with this kernel, to test the guests themselves.
     Harness(&'static str),
+}
+
+/// A guest, by its kernel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Guest {
+    kernel: &'static str,
+    /// Arguments of the kernel besides the usual ones.
+    append: &'static str,
+    /// Debian's suite that its programs are from, if not this machine's.
+    suite: Option<&'static str>,
 }
 
 struct Row {
@@ -74,23 +85,29 @@ struct Row {
 }
 
 const IN_GUEST: &[&str] = &["local_", "container_", "guest_", "full_"];
+const TODAY: &[&str] = &["guest_denials", "guest_oracle", "guest_full_pods", "today_"];
 /// How Ubuntu's kernels, GKE's nodes and CI runners are booted: BPF programs for LSM hooks load, attach and never run.
 const NO_BPF_LSM: &str = "lsm=lockdown,capability,landlock,yama,apparmor";
 /// Kernels that preempt fexit programs, and then skip others' (`recursion_misses`).
 const FULL_PREEMPT: &str = "preempt=full";
-static ROWS: [Row; 11] = [
+static ROWS: [Row; 12] = [
     row("unit", Place::Unit, &[], true, false),
     row("root", Place::Host, &["local_"], false, false),
     row("containers", Place::Containers, &["container_"], false, false),
     row("full", Place::Containers, &["full_"], false, true),
     row("vm-harness", Place::Harness("6.12"), &[], true, false),
-    row("vm-6.1", Place::Guest("6.1", ""), IN_GUEST, true, false),
-    row("vm-6.12", Place::Guest("6.12", ""), IN_GUEST, true, false),
-    row("vm-newest", Place::Guest("newest", ""), IN_GUEST, false, true),
-    row("vm-6.12-nobpf", Place::Guest("6.12", NO_BPF_LSM), &["guest_"], true, false),
-    row("vm-6.1-nobpf", Place::Guest("6.1", NO_BPF_LSM), IN_GUEST, true, true),
-    row("vm-6.12-full-preempt", Place::Guest("6.12", FULL_PREEMPT), IN_GUEST, true, true),
+    row("vm-6.1", Place::Guest(guest("6.1", "")), IN_GUEST, true, false),
+    row("vm-6.12", Place::Guest(guest("6.12", "")), IN_GUEST, true, false),
+    row("vm-newest", Place::Guest(guest("newest", "")), IN_GUEST, false, true),
+    row("vm-today", Place::Guest(Guest { suite: Some("sid"), ..guest("newest", "") }), TODAY, false, true),
+    row("vm-6.12-nobpf", Place::Guest(guest("6.12", NO_BPF_LSM)), &["guest_"], true, false),
+    row("vm-6.1-nobpf", Place::Guest(guest("6.1", NO_BPF_LSM)), IN_GUEST, true, true),
+    row("vm-6.12-full-preempt", Place::Guest(guest("6.12", FULL_PREEMPT)), IN_GUEST, true, true),
 ];
+
+const fn guest(kernel: &'static str, append: &'static str) -> Guest {
+    Guest { kernel, append, suite: None }
+}
 
 const fn row(
     name: &'static str,
@@ -116,7 +133,7 @@ impl Run<'_> {
         self.programs.iter().filter(move |program| {
             let name = program.name.as_str();
             let kind = match row.place {
-                Place::Unit => !IN_GUEST.iter().any(|prefix| name.starts_with(prefix)),
+                Place::Unit => !IN_GUEST.iter().chain(TODAY).any(|prefix| name.starts_with(prefix)),
                 _ => row.prefixes.iter().any(|prefix| name.starts_with(prefix)),
             };
             // In guests, emulated as they are, tests with containers take long.

@@ -12,13 +12,13 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{Place, Row, Run, harness, report::Counts};
+use super::{Guest, Place, Row, Run, harness, report::Counts};
 use crate::{
     build::{self, TestProgram},
     command::{self, CommandExt as _},
     containers::containerd::{self, Containerd},
-    setup,
-    vm::{Options, Outcome, Parts, Session},
+    debian, setup,
+    vm::{self, Options, Outcome, Parts, Session},
 };
 
 /// For all tests of one program.
@@ -47,7 +47,7 @@ pub(super) fn run(run: &Run, row: &Row, counts: &mut Counts) -> Result<()> {
         Place::Containers => host(run, row, &mut log, counts, Some(&Containerd::start(run.paths)?)),
         Place::Harness(_) if !run.args.program.is_empty() => Ok(()),
         Place::Harness(kernel) => harness::run(run, row.name, kernel, counts),
-        Place::Guest(kernel, append) => guest(run, row, &mut log, counts, kernel, append),
+        Place::Guest(place) => guest(run, row, &mut log, counts, place),
     }
 }
 
@@ -94,11 +94,20 @@ fn host(
     Ok(())
 }
 
-fn guest(run: &Run, row: &Row, log: &mut Log, counts: &mut Counts, kernel: &str, append: &str) -> Result<()> {
+fn guest(run: &Run, row: &Row, log: &mut Log, counts: &mut Counts, place: Guest) -> Result<()> {
     if run.programs(row).next().is_none() {
         return Ok(());
     }
-    let parts = Parts::make(run.paths, kernel, &run.built.bin_dir)?;
+    let Guest { kernel, append, suite } = place;
+    if let Some(suite) = suite {
+        let absent = vm::absent(run.paths, suite)?;
+        if !absent.is_empty() {
+            counts.add(Counts::skip(row.name, &format!("Debian's {suite} has no {}", absent.join(", "))));
+            return Ok(());
+        }
+    }
+    let suite = suite.map_or_else(debian::suite, str::to_owned);
+    let parts = Parts::make(run.paths, kernel, &suite, &run.built.bin_dir)?;
     let share = run.paths.state_dir("share")?.join(row.name);
     let _ = fs::remove_dir_all(&share);
     fs::create_dir_all(&share)?;

@@ -89,7 +89,7 @@ fn newer(source: &Path, made: &Path) -> bool {
 }
 
 fn download(paths: &Paths, series: &str, tree: &Path) -> Result<()> {
-    let archive = Archive::open(paths)?;
+    let archive = Archive::of_kernels(paths)?;
     for package in newest_first(archive.names("linux-image-")?, series) {
         if let Some(parts) = archive.parts(&package)? {
             return parts.iter().try_for_each(|part| archive.unpack(part, tree));

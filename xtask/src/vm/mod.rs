@@ -18,10 +18,11 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::Args;
 
+pub(crate) use rootfs::absent;
 pub(crate) use session::{Outcome, Session, Stream};
 
 use crate::{
-    build,
+    build, debian,
     paths::Paths,
     setup::{self, Purpose},
 };
@@ -37,6 +38,9 @@ pub(crate) struct VmArgs {
     /// 6.1, 6.12, newest (of Debian's backports), or the path of a kernel package or its unpacked folder.
     #[arg(long)]
     kernel: String,
+    /// Debian's suite that the guest's programs are from, such as sid [default: this machine's].
+    #[arg(long)]
+    suite: Option<String>,
     /// More kernel arguments, such as lsm=lockdown,capability,landlock,yama,apparmor.
     #[arg(long, default_value = "", value_name = "ARGS")]
     append: String,
@@ -64,7 +68,8 @@ pub(crate) fn verb(paths: &Paths, args: &VmArgs) -> Result<u8> {
         None => env::current_dir()?,
     };
     let built = build::all(paths)?;
-    let parts = Parts::make(paths, &args.kernel, &built.bin_dir)?;
+    let suite = args.suite.clone().unwrap_or_else(debian::suite);
+    let parts = Parts::make(paths, &args.kernel, &suite, &built.bin_dir)?;
     let options = Options { append: &args.append, cpus: args.smp, memory_mib: args.memory };
     let mut session = parts.boot(paths, &share, &options, args.command.is_empty())?;
     let outcome = if args.command.is_empty() {
@@ -119,12 +124,12 @@ impl Default for Options<'_> {
 }
 
 impl Parts {
-    /// Sets up, and makes the kernel and the root file system unless they are there. `programs` is the folder that is
-    /// first in the guests' PATH.
-    pub(crate) fn make(paths: &Paths, kernel: &str, programs: &Path) -> Result<Self> {
+    /// Sets up, and makes the kernel and the root file system, of a suite of Debian's, unless they are there. `programs` is the
+    /// folder that is first in the guests' PATH.
+    pub(crate) fn make(paths: &Paths, kernel: &str, suite: &str, programs: &Path) -> Result<Self> {
         setup::ensure(paths, &[Purpose::Vm])?;
         let kernel = kernels::find(paths, kernel)?;
-        Ok(Self { kernel, rootfs: rootfs::image(paths)?, programs: programs.to_owned() })
+        Ok(Self { kernel, rootfs: rootfs::image(paths, suite)?, programs: programs.to_owned() })
     }
 
     /// Boots a guest with `share` as its shared folder.

@@ -2,6 +2,7 @@
 //! images of `containers`, which are imported once here rather than at every boot.
 
 use std::{
+    collections::BTreeSet,
     fs,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     os::unix::fs::PermissionsExt,
@@ -14,7 +15,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     command::CommandExt as _,
     containers::{config, images},
-    debian,
+    debian::{self, Archive},
     paths::Paths,
 };
 
@@ -62,8 +63,14 @@ const NO_BITCODE: &str = "--dpkgopt=path-exclude=/usr/lib/postgresql/*/lib/bitco
 const SIZE_MIB: u32 = 3072;
 const START_CONTAINERD: &str = include_str!("../../guest/khard-containerd");
 
-/// The image of the root file system; made when it is not there or its recipe has changed.
-pub(crate) fn image(paths: &Paths) -> Result<PathBuf> {
+/// Packages of guests that a suite does not have.
+pub(crate) fn absent(paths: &Paths, suite: &str) -> Result<Vec<&'static str>> {
+    let names: BTreeSet<String> = Archive::of_suite(paths, suite)?.names("")?.into_iter().collect();
+    Ok(PACKAGES.iter().copied().filter(|package| !names.contains(*package)).collect())
+}
+
+/// The image of the root file system, of a suite of Debian's; made when it is not there or its recipe has changed.
+pub(crate) fn image(paths: &Paths, suite: &str) -> Result<PathBuf> {
     let images = images::archive(paths)?;
     let dir = paths.state_dir("rootfs")?;
     let _lock = paths.lock("rootfs/make")?;
@@ -74,9 +81,8 @@ pub(crate) fn image(paths: &Paths) -> Result<PathBuf> {
     });
     let network = config::network(Path::new("/var/lib/cni/networks"));
     let mut recipe = DefaultHasher::new();
-    (PACKAGES, NO_CLUSTER, NO_BITCODE, debian::suite(), &config, &network, START_CONTAINERD, &images)
-        .hash(&mut recipe);
-    let image = dir.join(format!("root-{:016x}.ext4", recipe.finish()));
+    (PACKAGES, NO_CLUSTER, NO_BITCODE, suite, &config, &network, START_CONTAINERD, &images).hash(&mut recipe);
+    let image = dir.join(format!("{suite}-{:016x}.ext4", recipe.finish()));
     if image.exists() {
         return Ok(image);
     }
@@ -85,14 +91,16 @@ pub(crate) fn image(paths: &Paths) -> Result<PathBuf> {
     for entry in fs::read_dir(&dir)?.flatten() {
         // Older ones, and the rest of a run that was ended. A running guest keeps the image that it has open.
         let path = entry.path();
+        let is_of_suite = entry.file_name().to_string_lossy().starts_with(&format!("{suite}-"));
         match path.extension().and_then(|extension| extension.to_str()) {
-            Some("ext4" | "new") => fs::remove_file(path)?,
+            Some("ext4") if is_of_suite => fs::remove_file(path)?,
+            Some("new") => fs::remove_file(path)?,
             _ if path.is_dir() => fs::remove_dir_all(path)?,
             _ => {}
         }
     }
     let tree = dir.join("tree");
-    debian::bootstrap(&tree, "minbase", PACKAGES, &["--essential-hook", NO_CLUSTER, NO_BITCODE])?;
+    debian::bootstrap(suite, &tree, "minbase", PACKAGES, &["--essential-hook", NO_CLUSTER, NO_BITCODE])?;
     let put = |path: &str, text: &str, mode: u32| -> Result<()> {
         let path = tree.join(path);
         fs::create_dir_all(path.parent().context("a file without a folder")?)?;
@@ -124,7 +132,8 @@ fn import_images(tree: &Path, images: &Path) -> Result<()> {
     let script = r#"
         mount -t proc proc /proc
         mount -t tmpfs tmpfs /run
-        sed 's/^disabled_plugins = \[/&"io.containerd.grpc.v1.cri",/' /etc/containerd/config.toml > /run/config.toml
+        cri='"io.containerd.grpc.v1.cri", "io.containerd.cri.v1.runtime", "io.containerd.cri.v1.images",'
+        sed "s/^disabled_plugins = \[/&$cri/" /etc/containerd/config.toml > /run/config.toml
         containerd -c /run/config.toml > /run/log 2>&1 & pid=$!
         for try in $(seq 300); do ctr version > /dev/null 2>&1 && break; sleep 0.1; done
         ctr -n k8s.io image import /images.tar || { cat /run/log >&2; exit 1; }
