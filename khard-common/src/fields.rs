@@ -72,6 +72,7 @@ macro_rules! kernel_fields {
             VMA_FILE: "vm_area_struct" "vm_file";
             SOCKET_SK: "socket" "sk";
             UNIX_SOCK_PATH: "unix_sock" "path";
+            SOCK_CGROUP: "sock" "sk_cgrp_data.cgroup";
             SIGINFO_CODE: "kernel_siginfo" "si_code";
             FILES_FDT: "files_struct" "fdt";
             FDT_FD: "fdtable" "fd";

@@ -114,10 +114,20 @@ pub fn complaining(name: &str) -> String {
 /// profile of khard's. Hard links are not told (seen on Linux 6.1 and 6.12), nor capabilities that were only probed for
 /// (`CAP_OPT_NOAUDIT`), and those that were are told once for each profile and CPU (`audit_caps`).
 pub fn auditing(name: &str) -> String {
+    audited(name, "3.0", &[])
+}
+
+/// The same of AppArmor 5, which mediates more.
+pub fn auditing_all(name: &str) -> String {
+    audited(name, "5.0", &["unix", "userns", "io_uring", "mqueue"])
+}
+
+fn audited(name: &str, abi: &str, more: &[&str]) -> String {
     let rules =
         ["file", "capability", "network", "signal", "ptrace", "mount", "remount", "umount", "pivot_root"];
-    let rules = rules.map(|rule| format!("  audit {rule},\n")).concat();
-    format!("abi <abi/3.0>,\nprofile {name} flags=(attach_disconnected,mediate_deleted) {{\n{rules}}}\n")
+    let rules: Vec<_> = rules.iter().chain(more).map(|rule| format!("  audit {rule},\n")).collect();
+    let rules = rules.concat();
+    format!("abi <abi/{abi}>,\nprofile {name} flags=(attach_disconnected,mediate_deleted) {{\n{rules}}}\n")
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! What tests must know of the running kernel.
 
-use khard_user::bpf::{AttachPlan, KernelVersion, Role};
+use khard_user::{
+    bpf::{AttachPlan, KernelVersion, Role},
+    kernel::preemption,
+};
 
 /// Whether this kernel skips programs that see system calls, so that khard attaches more than one: then each may miss
 /// calls, and the one that missed least says how many at most are lost. khard's own use of maps, as cgroups come and go,
@@ -11,4 +14,10 @@ use khard_user::bpf::{AttachPlan, KernelVersion, Role};
 pub fn preempts_programs() -> bool {
     let plan = AttachPlan::for_kernel(KernelVersion::running().expect("a kernel's version"));
     plan.programs.iter().filter(|program| program.role == Role::Syscalls).count() > 1
+}
+
+/// Whether this kernel skips programs at the end of functions while another task is preempted inside of one: khard attaches copies,
+/// and what all of them missed bounds the loss.
+pub fn skips_fexit() -> bool {
+    preempts_programs() || preemption().is_ok_and(|mode| matches!(mode.as_str(), "full" | "rt"))
 }

@@ -124,6 +124,7 @@ pub fn of_event(event: &Event, profile: &Loaded) -> Result<Vec<(Class, String)>,
         "pivotroot" => one(Class::Mounts, format!("pivot_root {} {}", name(), other())),
         "userns_create" => one(Class::UserNamespaces, "create".to_owned()),
         operation @ ("uring_sqpoll" | "uring_override") => one(Class::IoUring, operation.to_owned()),
+        operation @ ("connect" | "sendmsg") => Ok(letters(Class::UnixSockets, operation, mask, &name())),
         operation => Ok(letters(Class::Files, operation, mask, &name())),
     }
 }

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use khard_profile::recording::Class;
+use khard_profile::recording::{Class, Proof, Recording};
 
 use crate::{
     apparmor::{self, Loaded},
@@ -17,6 +17,7 @@ use crate::{
         self, Listener,
         apparmor::{Event, Verdict, events},
     },
+    kernel::skips_fexit,
     oracle::{self, Compared, Told},
     workload::{Ran, Workload},
 };
@@ -38,39 +39,71 @@ pub fn told<T>(run: impl FnOnce() -> T) -> (T, Vec<Event>) {
     (result, events(&heard.records))
 }
 
+/// What AppArmor was asked of a workload, and what khard recorded.
+pub struct Comparison {
+    /// By class.
+    pub classes: BTreeMap<Class, Compared>,
+    /// Events that khard may have lost, on kernels that skip programs.
+    pub most_lost: u64,
+}
+
+/// Words of the comparison that one event can be: a rename asks for two letters of the old name and one of the new.
+const WORDS_OF_AN_EVENT: u64 = 3;
+
+impl Comparison {
+    /// What AppArmor was asked and khard did not record; nothing if it is no more than may be lost.
+    pub fn missed(&self) -> Vec<String> {
+        let of_class = |(class, one): (&Class, &Compared)| {
+            one.missed.iter().map(|what| format!("{class}: {what}")).collect::<Vec<_>>()
+        };
+        let missed: Vec<_> = self.classes.iter().flat_map(of_class).collect();
+        if missed.len() as u64 <= self.most_lost * WORDS_OF_AN_EVENT { Vec::new() } else { missed }
+    }
+}
+
+/// The bound on what a recording lost of accesses, of all their classes. Fails if it is known that something was lost.
+fn most_lost(recording: &Recording) -> u64 {
+    let mut most = 0;
+    for run in recording.runs().values() {
+        for (class, coverage) in run.coverage.accesses.iter() {
+            let Some(observed) = coverage.observed() else { continue };
+            assert!(observed.lost.values().all(|n| *n == 0), "{class}: khard lost something: {observed:?}");
+            match observed.proof {
+                Proof::Complete { .. } => {}
+                Proof::AtMost { lost, .. } => most += lost,
+                Proof::Unproved { .. } => panic!("{class}: {observed:?}"),
+            }
+        }
+    }
+    most
+}
+
 /// Runs a workload under a profile that has everything told, and compares; prints how well khard saw it.
-pub fn compare(name: &str, profile: &str, attach: &str) -> BTreeMap<Class, Compared> {
+pub fn compare(name: &str, profile: &str, attach: &str) -> Comparison {
     let workload = Workload::new(name);
     let profile = Loaded::new(profile);
     let ((done, recording), events) = told(|| workload.confined_and_traced(&profile, attach));
     workload.assert_output(done.code, &done.stdout, &done.stderr);
-    assert!(!recording.is_lossy(), "khard lost something and says so:\n{}", done.stderr);
+    let most_lost = most_lost(&recording);
+    assert!(most_lost == 0 || attach == "fexit" && skips_fexit(), "khard may have lost {most_lost}");
     let told = Told::new(&events, &profile);
     assert!(told.asked.get(&Class::Files).is_some_and(|files| files.len() > 10), "AppArmor told too little");
     let compared = oracle::compare(&told.asked, &oracle::of_recording(&recording, &told.asked));
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let modules = if apparmor::has_bpf_lsm() { "bpf" } else { "no bpf" };
     println!(
-        "\n{name} on {} ({modules}) by {attach}; records set aside: {:?}\n{}",
+        "\n{name} on {} ({modules}) by {attach}; at most {most_lost} lost; records set aside: {:?}\n{}",
         kernel.trim(),
         told.aside,
         oracle::table(&compared)
     );
-    compared
-}
-
-/// What AppArmor was asked and khard did not record.
-pub fn missed(compared: &BTreeMap<Class, Compared>) -> Vec<String> {
-    let all = compared
-        .iter()
-        .flat_map(|(class, one)| one.missed.iter().map(move |what| format!("{class}: {what}")));
-    all.collect()
+    Comparison { classes: compared, most_lost }
 }
 
 /// Fails if, by any exact means, khard recorded less than AppArmor was asked.
 pub fn assert_all_is_recorded(name: &str, profile: &str) {
     let missed = exact_attachments().iter().flat_map(|attach| {
-        let missed = missed(&compare(name, profile, attach));
+        let missed = compare(name, profile, attach).missed();
         missed.into_iter().map(move |what| format!("by {attach}, {what}"))
     });
     let missed: Vec<_> = missed.collect();
@@ -90,14 +123,20 @@ pub fn assert_no_denials(name: &str, attach: &str, args: &[&str]) -> String {
     let (ran, events) = told(|| workload.confined(&profile));
     let denied = denials(&events, |event| profile.is(&event.profile));
     let new: Vec<_> = denied.difference(&old).map(String::as_str).collect();
+    let most_lost = most_lost(&recorded.recording(name));
     let said = |what: &str| {
         format!("{name} by {attach}: {what}\ndenied: {}\nunder:\n{text}", new.join("\n        "))
     };
-    assert!(new.is_empty(), "{}", said("it was denied what it had done before"));
+    // Where the kernel may skip programs, what was lost is all that may be denied.
+    assert!(new.len() as u64 <= most_lost, "{}", said("it was denied what it had done before"));
     let Ran { code, stdout, stderr } = ran;
     assert_eq!(code, 0, "{}", said(&stderr));
     assert_eq!(stdout, recorded.stdout, "{}", said("it printed something else"));
-    println!("{name} by {attach}: {} lines of profile, nothing denied", text.lines().count());
+    println!(
+        "{name} by {attach}: {} lines of profile, at most {most_lost} lost, {} denied",
+        text.lines().count(),
+        new.len()
+    );
     text
 }
 

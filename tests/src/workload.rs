@@ -17,6 +17,7 @@ use khard_profile::recording::Recording;
 
 use crate::{
     apparmor::Loaded,
+    kernel::{preempts_programs, skips_fexit},
     khard::{self, Done},
     process::Owned,
     wait,
@@ -121,6 +122,7 @@ impl Workload {
     pub fn traced(&self, attach: &str, args: &[&str]) -> Done {
         let command = self.fresh();
         let mut words = vec!["--attach", attach, "--name", self.name()];
+        words.extend(bounded(attach));
         words.extend(args);
         words.push("--");
         words.extend(command.iter().map(String::as_str));
@@ -140,13 +142,26 @@ impl Workload {
         let before = khard::fixture();
         let before = before.get_program().to_str().expect("a path of letters");
         let command = self.fresh();
-        let mut words = vec!["--attach", attach, "--name", self.name(), "--", before];
-        words.extend(["confine", profile.name(), "exec"]);
+        let mut words = vec!["--attach", attach, "--name", self.name()];
+        words.extend(bounded(attach));
+        words.extend(["--", before, "confine", profile.name(), "exec"]);
         words.extend(command.iter().map(String::as_str));
         let done = khard::trace(words).end().expect(0);
         let recording = done.recording(self.name());
         (done, recording)
     }
+}
+
+/// Where the kernel may skip programs, a bound on what was lost is all that can be had.
+fn bounded(attach: &str) -> Vec<&'static str> {
+    let mut words = Vec::new();
+    if preempts_programs() {
+        words.extend(["--accept-lossy", "syscalls"]);
+    }
+    if attach == "fexit" && skips_fexit() {
+        words.extend(["--accept-lossy", "accesses"]);
+    }
+    words
 }
 
 /// The name of the program that [`Workload::confined_and_traced`] begins with.

@@ -4,7 +4,7 @@
 use khard_profile::recording::{Class, Coverage};
 use khard_tests::{
     apparmor::{auditing, complaining},
-    watched::{assert_all_is_recorded, compare, exact_attachments, missed},
+    watched::{assert_all_is_recorded, compare, exact_attachments},
     workload::Workload,
 };
 
@@ -29,7 +29,7 @@ recorded! {
 #[test]
 fn by_system_calls_alone_khard_sees_most_files_of_a_script() {
     let compared = compare("coreutils", &auditing("khard-oracle"), "syscall");
-    let files = &compared[&Class::Files];
+    let files = &compared.classes[&Class::Files];
     assert!(files.recall() > 0.5, "{files:?}");
 }
 
@@ -40,7 +40,7 @@ fn khard_records_all_that_apparmor_is_asked_of_everything_that_it_mediates() {
 
 #[test]
 fn khard_records_all_that_apparmor_is_asked_where_programs_stay_under_one_profile() {
-    let missed = missed(&compare("exercise", &auditing("khard-oracle"), exact_attachments()[0]));
+    let missed = compare("exercise", &auditing("khard-oracle"), exact_attachments()[0]).missed();
     assert!(missed.is_empty(), "{missed:#?}");
 }
 

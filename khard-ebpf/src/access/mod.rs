@@ -19,7 +19,7 @@ use khard_common::{
     access::{AccessRecord, Op, flag},
     limits::{ACCESS_RING_BYTES, ACCESS_RING_SHARE, ACCESSES, SEEN_ACCESSES},
     phase::{JOINER, UNTOLD, WORKLOAD},
-    slot::{NO_BORDER, Slot},
+    slot::{NO_BORDER, STARTED, Slot},
     stats,
 };
 
@@ -85,10 +85,26 @@ impl Asker {
         unsafe { core::ptr::read_volatile(&raw const (*self.slot).subject_id) }
     }
 
+    /// The subject that a cgroup belongs to, as one of whose workload something is asked, whoever the current task is. `None` while
+    /// a runtime prepares it.
+    #[inline(always)]
+    pub(crate) fn of_cgroup(node: Node) -> Option<Self> {
+        let number = subject::resolve(node);
+        let slot = subject::slot(number)?;
+        // SAFETY: a valid slot.
+        let flags = unsafe { core::ptr::read_volatile(&raw const (*slot).flags) };
+        (flags & (NO_BORDER | STARTED) != 0).then_some(Self { slot, number, phase: WORKLOAD })
+    }
+
     /// Whether a task is of the same subject.
     #[inline(always)]
     pub(crate) fn is_beside(&self, task: Task) -> bool {
         subject::resolve(Node(task.cgroup_node())) == self.number
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.number == other.number
     }
 }
 

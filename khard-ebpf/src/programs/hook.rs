@@ -10,6 +10,7 @@ use khard_common::access::{Op, flag, perms};
 use crate::{
     access::{Access, Asker, Request, layers, outcome},
     kernel::{
+        cgroup::Node,
         offset,
         path::{Dentry, File, Inode, Place},
         probe,
@@ -364,22 +365,39 @@ fn socket(hook: &impl Hook) {
 
 /// The path that a unix socket is bound to; one without a path is not found by files' rules.
 #[inline(always)]
-fn of_unix_socket(op: Op, perms: u16, flags: u32, sk: u64) {
+fn of_unix_socket(asker: &Asker, op: Op, perms: u16, flags: u32, sk: u64) {
     let place = Place::of_path(sk + offset::UNIX_SOCK_PATH.load());
     if place.dentry.0 != 0 {
-        of_place(op, perms, flags, place, false, place.dentry.inode());
+        of_place_by(asker, op, perms, flags, place, false, place.dentry.inode());
     }
 }
 
 #[inline(always)]
 fn unix_connect(hook: &impl Hook) {
-    of_unix_socket(Op::Connect, perms::READ | perms::WRITE, refused(hook.verdict(3)), hook.at(1));
+    let Some(asker) = Asker::get() else { return };
+    of_unix_socket(&asker, Op::Connect, perms::READ | perms::WRITE, refused(hook.verdict(3)), hook.at(1));
 }
 
+/// The sender is asked to write to the receiver's path, and whoever made the receiving socket to read from it
+/// (`apparmor_unix_may_send()`, Linux 6.17 with a policy of abi 5).
 #[inline(always)]
 fn unix_send(hook: &impl Hook) {
     let sk: u64 = probe(hook.at(1), offset::SOCKET_SK.load());
-    of_unix_socket(Op::Send, perms::WRITE, refused(hook.verdict(2)), sk);
+    let flags = refused(hook.verdict(2));
+    let made_by = Node::of_default_hierarchy(probe(sk, offset::SOCK_CGROUP.load()));
+    let receiver = made_by.and_then(Asker::of_cgroup);
+    let sender = Asker::get();
+    let is_within =
+        matches!((&sender, &receiver), (Some(sender), Some(receiver)) if sender.is_same(receiver));
+    if let Some(sender) = sender {
+        let read = if is_within { perms::READ } else { 0 };
+        of_unix_socket(&sender, Op::Send, perms::WRITE | read, flags, sk);
+    }
+    if let Some(receiver) = receiver
+        && !is_within
+    {
+        of_unix_socket(&receiver, Op::Send, perms::READ, flags, sk);
+    }
 }
 
 /// Something that is asked of another process.

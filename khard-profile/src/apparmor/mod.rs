@@ -165,12 +165,11 @@ fn needed(file: &FileAccess) -> FilePerms {
         | FileOp::RenameTo
         | FileOp::Truncate
         | FileOp::Chmod
-        | FileOp::Chown
-        | FileOp::Send => FilePerms::WRITE,
+        | FileOp::Chown => FilePerms::WRITE,
         FileOp::RenameFrom | FileOp::Connect => FilePerms::READ.or(FilePerms::WRITE),
         FileOp::Lock => FilePerms::LOCK,
         FileOp::Exec => FilePerms::EXEC,
-        FileOp::Open | FileOp::Receive | FileOp::Mmap | FileOp::Mprotect => FilePerms::EMPTY,
+        FileOp::Open | FileOp::Receive | FileOp::Mmap | FileOp::Mprotect | FileOp::Send => FilePerms::EMPTY,
     })
 }
 

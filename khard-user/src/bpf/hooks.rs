@@ -21,8 +21,8 @@ pub struct Hook {
     pub fexit: [Program; COPIES],
     /// Since which kernel it exists, if not in all that khard knows; before, another hook sees the same.
     pub since: Option<&'static str>,
-    /// A field of a kernel struct, by its constant's name, that only this hook needs and that a kernel may lack.
-    pub needs: Option<&'static str>,
+    /// Fields of kernel structs, by their constants' names, that only this hook needs and that a kernel may lack.
+    pub needs: &'static [&'static str],
 }
 
 impl Hook {
@@ -41,7 +41,7 @@ const fn program(name: &'static str, at: AttachPoint, without_it: &'static str) 
 
 macro_rules! hooks {
     ($($class:ident $hook:literal $function:literal $lsm:literal [$($copy:literal)*]
-        $without:literal $(since $since:literal)? $(needs $needs:literal)?;)*) => {
+        $without:literal $(since $since:literal)? $(needs $($needs:literal)+)?;)*) => {
         /// All hooks.
         pub static HOOKS: &[Hook] = &[$(Hook {
             name: $hook,
@@ -49,7 +49,7 @@ macro_rules! hooks {
             lsm: program($lsm, AttachPoint::Lsm($hook), $without),
             fexit: [$(program($copy, AttachPoint::Fexit($function), $without)),*],
             since: hooks!(@option $($since)?),
-            needs: hooks!(@option $($needs)?),
+            needs: &[$($($needs),+)?],
         }),*];
     };
     (@option) => { None };
@@ -101,7 +101,7 @@ hooks! {
         ["f1_unix_connect" "f2_unix_connect" "f3_unix_connect"]
         "connections to unix sockets are not seen" needs "UNIX_SOCK_PATH";
     UnixSockets "unix_may_send" "security_unix_may_send" "l_unix_send" ["f1_unix_send" "f2_unix_send" "f3_unix_send"]
-        "datagrams to unix sockets are not seen" needs "UNIX_SOCK_PATH";
+        "datagrams to unix sockets are not seen" needs "UNIX_SOCK_PATH" "SOCK_CGROUP";
     Signals "task_kill" "security_task_kill" "l_kill" ["f1_kill" "f2_kill" "f3_kill"]
         "signals are not seen";
     Ptrace "ptrace_access_check" "security_ptrace_access_check" "l_ptrace" ["f1_ptrace" "f2_ptrace" "f3_ptrace"]

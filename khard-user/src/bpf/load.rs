@@ -142,7 +142,7 @@ impl Bpf {
             match btf.offset(field) {
                 Ok(offset) => offsets.push((field.name, offset)),
                 // The hooks that need it are refused.
-                Err(_) if HOOKS.iter().any(|hook| hook.needs == Some(field.name)) => {
+                Err(_) if HOOKS.iter().any(|hook| hook.needs.contains(&field.name)) => {
                     missing_fields.push(field.name);
                 }
                 Err(error) => return Err(error.into()),
@@ -246,7 +246,7 @@ impl Bpf {
             return Ok(Watched::Absent);
         }
         let mut reasons = Vec::new();
-        if let Some(field) = hook.needs.filter(|field| self.missing_fields.contains(field)) {
+        if let Some(field) = hook.needs.iter().find(|field| self.missing_fields.contains(field)) {
             reasons.push(format!("this kernel's BTF has no {field}"));
         } else {
             if matches!(choice, AttachChoice::Auto | AttachChoice::Lsm) {

@@ -58,6 +58,8 @@ const STRETCHES: [Stretch; 6] = [
 pub(super) struct Table {
     pub(super) title: &'static str,
     pub(super) lines: Vec<[String; 5]>,
+    /// Whether more than the goal was not answered in the kernel.
+    pub(super) has_failed: bool,
 }
 
 /// All stretches.
@@ -83,13 +85,15 @@ fn table(report: &Value, stretch: &Stretch, rows: &[(String, String, Option<Stri
     // Round by round: what moves a whole round moves both.
     let ratio = |a: &[f64], b: &[f64]| spread(&a.iter().zip(b).map(|(a, b)| a / b).collect::<Vec<_>>(), 2);
     let nothing = figures("nothing")?;
-    let mut lines = Vec::new();
+    let (mut lines, mut has_failed) = (Vec::new(), false);
     for (key, attached, empty) in rows {
         let ns = figures(key)?;
         let shown: Vec<f64> = ns.iter().map(|ns| ns / stretch.unit_ns).collect();
         let share = report["in_kernel"][stretch.work][key].as_f64();
         let share = share.map_or_else(String::new, |share| {
-            let verdict = if share >= GOAL_IN_KERNEL { "pass" } else { "fail" };
+            let is_enough = share >= GOAL_IN_KERNEL;
+            has_failed |= !is_enough;
+            let verdict = if is_enough { "pass" } else { "fail" };
             format!("{:.2} % ({verdict}: ≥ {} %)", share * 100.0, GOAL_IN_KERNEL * 100.0)
         });
         lines.push([
@@ -102,7 +106,7 @@ fn table(report: &Value, stretch: &Stretch, rows: &[(String, String, Option<Stri
             share,
         ]);
     }
-    Ok(Table { title: stretch.title, lines })
+    Ok(Table { title: stretch.title, lines, has_failed })
 }
 
 /// For the document.
@@ -140,11 +144,12 @@ mod tests {
         };
         let report = serde_json::json!({"means": ["lsm"], "rounds": [round(1.0), round(2.0)],
             "in_kernel": {"One": {"khard lsm": 0.999}, "Many": {"khard lsm": 0.5}}});
-        let tables = tables(&report).unwrap();
+        let tables: [Table; 6] = tables(&report).unwrap().try_into().ok().unwrap();
         let line = tables[0].lines[3].each_ref().map(String::as_str);
         assert_eq!(line[0], "khard (lsm)");
         assert_eq!(line[2..], ["3.00 (3.00 to 3.00)", "1.50 (1.50 to 1.50)", "99.90 % (pass: ≥ 99 %)"]);
         assert!(tables[1].lines[3][4].contains("fail"));
         assert!(section(&tables, 2).contains("| khard (lsm) | 450 (375 to 525) |"));
+        assert_eq!(tables.map(|table| table.has_failed), [false, true, true, false, false, false]);
     }
 }

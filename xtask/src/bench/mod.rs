@@ -82,7 +82,9 @@ pub(crate) fn verb(paths: &Paths, args: &BenchArgs) -> Result<u8> {
         fs::write(&path, document(&report, &tables)? + &section)
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
-    Ok(u8::from(tables.iter().any(|table| table.has_failed)))
+    let has_failed =
+        tables.iter().any(|table| table.has_failed) || of_files.iter().any(|table| table.has_failed);
+    Ok(u8::from(has_failed))
 }
 
 struct Table {
