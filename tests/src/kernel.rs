@@ -16,6 +16,11 @@ pub fn preempts_programs() -> bool {
     plan.programs.iter().filter(|program| program.role == Role::Syscalls).count() > 1
 }
 
+/// What khard is told so that a bound on what was lost is enough, where no more can be had.
+pub fn accepting_bounds() -> &'static [&'static str] {
+    if preempts_programs() { &["--accept-lossy", "syscalls"] } else { &[] }
+}
+
 /// Whether this kernel skips programs at the end of functions while another task is preempted inside of one: khard attaches copies,
 /// and what all of them missed bounds the loss.
 pub fn skips_fexit() -> bool {

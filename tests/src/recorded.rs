@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
+    kernel::accepting_bounds,
     khard::{self, Done},
     node::{Answers, Node, Workload},
     wait,
@@ -36,7 +37,7 @@ impl Recorded {
         let spec = workload.spec(handler);
         let name = spec.name.clone();
         let mut command = khard::command(["trace", "--pod", &name, "--wait"]);
-        let mut running = khard::start(command.args(args).arg("-o").arg(dir.path()));
+        let mut running = khard::start(command.args(accepting_bounds()).args(args).arg("-o").arg(dir.path()));
         running.is_ready();
         let pod = node.start(spec);
         workload.wait_to_serve(&pod, wait::limit()).expect("a pod that serves");

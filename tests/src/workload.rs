@@ -17,7 +17,7 @@ use khard_profile::recording::Recording;
 
 use crate::{
     apparmor::Loaded,
-    kernel::{preempts_programs, skips_fexit},
+    kernel::{accepting_bounds, skips_fexit},
     khard::{self, Done},
     process::Owned,
     wait,
@@ -152,12 +152,9 @@ impl Workload {
     }
 }
 
-/// Where the kernel may skip programs, a bound on what was lost is all that can be had.
+/// As [`accepting_bounds`], by one means of seeing accesses.
 fn bounded(attach: &str) -> Vec<&'static str> {
-    let mut words = Vec::new();
-    if preempts_programs() {
-        words.extend(["--accept-lossy", "syscalls"]);
-    }
+    let mut words = accepting_bounds().to_vec();
     if attach == "fexit" && skips_fexit() {
         words.extend(["--accept-lossy", "accesses"]);
     }

@@ -147,7 +147,8 @@ fn all_paths() -> Vec<Vec<u8>> {
     paths
 }
 
-/// What was recorded, as pairs; creating and removing are granted by `w`.
+/// What was recorded, as pairs; creating and removing are granted by `w`, and `x` grants mapping too (seen with the
+/// parser 3.0).
 fn recorded(recording: &Recording) -> BTreeSet<(Vec<u8>, u32)> {
     let mut pairs = BTreeSet::new();
     for key in recording.accesses().keys() {
@@ -155,7 +156,8 @@ fn recorded(recording: &Recording) -> BTreeSet<(Vec<u8>, u32)> {
             let writes = [FilePerms::WRITE, FilePerms::CREATE, FilePerms::DELETE];
             for (perm, _, bit) in PERMISSIONS {
                 let is_write = perm == FilePerms::WRITE && writes.iter().any(|one| perms.contains(*one));
-                if is_write || perms.contains(perm) {
+                let is_code = perm == FilePerms::MMAP_EXEC && perms.contains(FilePerms::EXEC);
+                if is_write || is_code || perms.contains(perm) {
                     pairs.insert((path.as_slice().to_vec(), bit));
                 }
             }

@@ -81,8 +81,8 @@ fn a_receiver_may_be_sent_datagrams_from_outside_of_its_profile() {
     let done = traced.end().expect(0);
     assert_eq!(done.stdout, "a message\n");
     let text = fs::read_to_string(profile_file(&done.out)).unwrap();
-    let rule = format!("  {} rw,", socket.display());
-    assert!(text.contains(&rule), "no rule{rule} in:\n{text}");
+    let rule = format!("  \"{}\" rw,", socket.display());
+    assert!(text.contains(&rule), "no rule {rule} in:\n{text}");
     for (text, receives) in [(&text, true), (&text.replace(&rule, &rule.replace("rw", "w")), false)] {
         let profile = Loaded::new(text);
         let (received, events) = told(|| {
