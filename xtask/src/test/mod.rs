@@ -2,6 +2,7 @@
 //! is `report`'s, running programs is `place`'s.
 //!
 //! Conventions for tests of the package khard-tests (files `tests/tests/*.rs`):
+//! - `tight_*` only in the guests of Debian 12's kernels, with `--full`: each takes an hour there.
 //! - `today_*` only in a guest of today's programs, with `--full`.
 //! - `local_*` run as root on this machine's kernel and in every guest; `container_*` beside a containerd with images,
 //!   on this machine, and with `--full` in guests; `guest_*` only in guests, `guest_full_*` only with `--full`; `full_*` on
@@ -85,6 +86,8 @@ struct Row {
 }
 
 const IN_GUEST: &[&str] = &["local_", "container_", "guest_", "full_"];
+/// Where profiles are also tried for what they allow, which is the same on every kernel but for AppArmor's version.
+const IN_GUEST_AND_TIGHT: &[&str] = &["local_", "container_", "guest_", "full_", "tight_"];
 const TODAY: &[&str] = &["guest_denials", "guest_oracle", "guest_full_pods", "today_"];
 /// How Ubuntu's kernels, GKE's nodes and CI runners are booted: BPF programs for LSM hooks load, attach and never run.
 const NO_BPF_LSM: &str = "lsm=lockdown,capability,landlock,yama,apparmor";
@@ -96,8 +99,8 @@ static ROWS: [Row; 12] = [
     row("containers", Place::Containers, &["container_"], false, false),
     row("full", Place::Containers, &["full_"], false, true),
     row("vm-harness", Place::Harness("6.12"), &[], true, false),
-    row("vm-6.1", Place::Guest(guest("6.1", "")), IN_GUEST, true, false),
-    row("vm-6.12", Place::Guest(guest("6.12", "")), IN_GUEST, true, false),
+    row("vm-6.1", Place::Guest(guest("6.1", "")), IN_GUEST_AND_TIGHT, true, false),
+    row("vm-6.12", Place::Guest(guest("6.12", "")), IN_GUEST_AND_TIGHT, true, false),
     row("vm-newest", Place::Guest(guest("newest", "")), IN_GUEST, false, true),
     row("vm-today", Place::Guest(Guest { suite: Some("sid"), ..guest("newest", "") }), TODAY, false, true),
     row("vm-6.12-nobpf", Place::Guest(guest("6.12", NO_BPF_LSM)), &["guest_"], true, false),
@@ -133,12 +136,13 @@ impl Run<'_> {
         self.programs.iter().filter(move |program| {
             let name = program.name.as_str();
             let kind = match row.place {
-                Place::Unit => !IN_GUEST.iter().chain(TODAY).any(|prefix| name.starts_with(prefix)),
+                Place::Unit => !IN_GUEST_AND_TIGHT.iter().chain(TODAY).any(|prefix| name.starts_with(prefix)),
                 _ => row.prefixes.iter().any(|prefix| name.starts_with(prefix)),
             };
             // In guests, emulated as they are, tests with containers take long.
             let is_slow = name.starts_with("full_")
                 || name.starts_with("guest_full_")
+                || name.starts_with("tight_")
                 || (matches!(row.place, Place::Guest(..))
                     && (name.starts_with("container_") || name == "local_storm"));
             kind && (self.args.full || !is_slow)

@@ -67,14 +67,23 @@ fn no_rule_is_there_for_nothing(name: &str) {
     println!("{name}: {} of {} rules taken out, each is missed", N_DRAWN.min(rules.len()), rules.len());
 }
 
-#[test]
-fn each_rule_of_a_web_servers_profile_is_missed_when_it_is_taken_out() {
-    no_rule_is_there_for_nothing("nginx");
+macro_rules! of_workloads {
+    ($is:ident: $($test:ident: $name:literal,)*) => { $(
+        #[test]
+        fn $test() {
+            $is($name);
+        }
+    )* };
 }
 
-#[test]
-fn each_rule_of_a_scripts_profile_is_missed_when_it_is_taken_out() {
-    no_rule_is_there_for_nothing("coreutils");
+of_workloads! { no_rule_is_there_for_nothing:
+    each_rule_of_a_web_servers_profile_is_missed_when_it_is_taken_out: "nginx",
+    each_rule_of_a_servers_profile_is_missed_when_it_is_taken_out: "redis",
+    each_rule_of_a_databases_profile_is_missed_when_it_is_taken_out: "postgres",
+    each_rule_of_an_applications_profile_is_missed_when_it_is_taken_out: "python",
+    each_rule_of_a_scripts_profile_is_missed_when_it_is_taken_out: "coreutils",
+    each_rule_of_a_profile_of_git_is_missed_when_it_is_taken_out: "git",
+    each_rule_of_a_compilers_profile_is_missed_when_it_is_taken_out: "gcc",
 }
 
 /// What no workload does, by a program that needs no file but itself: each must be refused under the profile and work without.
@@ -105,14 +114,14 @@ fn what_it_never_did_is_refused(name: &str) {
     let _ = Command::new("umount").arg("/mnt").status();
 }
 
-#[test]
-fn a_web_server_cannot_do_under_its_profile_what_it_never_did() {
-    what_it_never_did_is_refused("nginx");
-}
-
-#[test]
-fn a_database_cannot_do_under_its_profile_what_it_never_did() {
-    what_it_never_did_is_refused("redis");
+of_workloads! { what_it_never_did_is_refused:
+    a_web_server_cannot_do_under_its_profile_what_it_never_did: "nginx",
+    a_server_cannot_do_under_its_profile_what_it_never_did: "redis",
+    a_database_cannot_do_under_its_profile_what_it_never_did: "postgres",
+    an_application_cannot_do_under_its_profile_what_it_never_did: "python",
+    a_script_cannot_do_under_its_profile_what_it_never_did: "coreutils",
+    git_cannot_do_under_its_profile_what_it_never_did: "git",
+    a_compiler_cannot_do_under_its_profile_what_it_never_did: "gcc",
 }
 
 /// Pairs of a path and a permission that are drawn for each workload.
@@ -203,16 +212,7 @@ fn seldom_allows_what_was_not_recorded(name: &str) {
     assert!(allowed.len() <= N_PAIRS / 1000, "{name}: {allowed:?}");
 }
 
-macro_rules! seldom_allows {
-    ($($test:ident: $name:literal,)*) => { $(
-        #[test]
-        fn $test() {
-            seldom_allows_what_was_not_recorded($name);
-        }
-    )* };
-}
-
-seldom_allows! {
+of_workloads! { seldom_allows_what_was_not_recorded:
     a_web_servers_profile_seldom_allows_what_was_not_recorded: "nginx",
     a_servers_profile_seldom_allows_what_was_not_recorded: "redis",
     a_databases_profile_seldom_allows_what_was_not_recorded: "postgres",
