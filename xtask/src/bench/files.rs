@@ -109,6 +109,25 @@ fn table(report: &Value, stretch: &Stretch, rows: &[(String, String, Option<Stri
     Ok(Table { title: stretch.title, lines, has_failed })
 }
 
+/// Means that this machine's kernel does not allow.
+pub(super) fn refused(report: &Value) -> Vec<&'static str> {
+    let means = report["means"].as_array().cloned().unwrap_or_default();
+    ["lsm", "fexit"].into_iter().filter(|name| !means.iter().any(|known| known == name)).collect()
+}
+
+/// For the document: by means that only a guest's kernel allows.
+pub(super) fn section_of_guest(tables: &[Table], n_rounds: usize, kernel: &str) -> String {
+    let mut text = format!(
+        "\n# The same by hooks, in a guest\n\
+         {n_rounds} rounds on Linux {kernel}, for this machine's kernel refuses such programs. QEMU emulates the guest's CPU, so \
+         that no time below is one of a real machine: only the ratios say something.\n"
+    );
+    for table in tables {
+        text.push_str(&markdown(table.title, &HEAD, &table.lines));
+    }
+    text
+}
+
 /// For the document.
 pub(super) fn section(tables: &[Table], n_rounds: usize) -> String {
     let mut text = String::from("\n# What khard adds to work with files\n");
@@ -123,7 +142,7 @@ pub(super) fn section(tables: &[Table], n_rounds: usize) -> String {
          - *An empty program* does nothing where files are opened: at `file_open` (lsm), at the end of `security_file_open` (fexit), or \
          at each call's end (syscall). *khard* is all that it attaches for system calls and accesses by these means.\n\
          - *Repeats* are accesses beyond the first of each; what did not end in the kernel was sent again, or found no room.\n\
-         - Means that this kernel refuses are not in the tables.\n"
+         - Means that this kernel refuses are not in the tables above.\n"
     );
     text
 }

@@ -134,9 +134,9 @@ pub(crate) struct Report {
     in_kernel: BTreeMap<String, BTreeMap<String, f64>>,
 }
 
-/// Measures, and tells every round.
-pub(crate) fn measure(n_rounds: usize) -> Result<Report> {
-    let bench = Bench::new()?;
+/// Measures by some of the means, and tells every round.
+pub(crate) fn measure(n_rounds: usize, by: &[String]) -> Result<Report> {
+    let bench = Bench::new(by)?;
     let mut rows = vec![Row::Nothing, Row::Calls];
     rows.extend(bench.means.iter().flat_map(|by| [Row::Empty(*by), Row::Khard(*by)]));
     let (mut rounds, mut in_kernel) = (Vec::new(), BTreeMap::<String, BTreeMap<String, f64>>::new());
@@ -172,7 +172,7 @@ struct Bench {
 type Took = Vec<(String, f64)>;
 
 impl Bench {
-    fn new() -> Result<Self> {
+    fn new(by: &[String]) -> Result<Self> {
         let kernel = KernelVersion::running().context("the kernel's release is no version")?;
         let files = tempfile::tempdir()?;
         for nth in 0..N_FILES {
@@ -189,7 +189,8 @@ impl Bench {
             fs::write(files.path().join(format!("{nth}.c")), text)?;
         }
         let mut bench = Self { tree: CgroupTree::find()?, kernel, means: Vec::new(), files };
-        for by in [AttachChoice::Lsm, AttachChoice::Fexit, AttachChoice::Syscall] {
+        let all = [AttachChoice::Lsm, AttachChoice::Fexit, AttachChoice::Syscall];
+        for by in all.into_iter().filter(|choice| by.iter().any(|name| name == means(*choice))) {
             let mut bpf = Bpf::load(&AttachPlan::for_kernel(kernel))?;
             bpf.attach_accesses(by, kernel)?;
             if bpf.watching().iter().any(|(_, watched)| matches!(watched, Watched::By { .. })) {

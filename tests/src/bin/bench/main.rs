@@ -32,6 +32,9 @@ enum Verb {
         /// Rounds to measure; each holds every row once
         #[arg(long, default_value_t = 11)]
         rounds: usize,
+        /// Only by these means, of those that this kernel allows
+        #[arg(long, num_args = 1.., value_parser = ["lsm", "fexit", "syscall"], default_values = ["lsm", "fexit", "syscall"])]
+        by: Vec<String>,
     },
     /// Print the cost of a call, by the loop alone: what runs under strace
     Loop {
@@ -51,7 +54,7 @@ enum Verb {
 fn main() -> Result<()> {
     let json = match Cli::parse().verb {
         Verb::Calls { rounds, cpu } => serde_json::to_string(&calls::measure(cpu, rounds)?)?,
-        Verb::Accesses { rounds } => serde_json::to_string(&accesses::measure(rounds)?)?,
+        Verb::Accesses { rounds, by } => serde_json::to_string(&accesses::measure(rounds, &by)?)?,
         Verb::Loop { cpu } => serde_json::to_string(&stopwatch::traced(cpu)?)?,
         Verb::Work { work, dir } => serde_json::to_string(&work.run(&dir)?)?,
     };
