@@ -55,7 +55,10 @@ impl AttachPlan {
     /// Also what tells attempts that failed from what was done.
     #[must_use]
     pub fn with_outcomes(mut self) -> Self {
-        self.programs.extend(PROGRAMS.iter().filter(|program| program.role == Role::Outcomes));
+        let preempted = self.kernel >= PROGRAMS_PREEMPTED_SINCE;
+        let wanted =
+            |program: &&Program| program.role == Role::Outcomes && (program.name == "call_end" || preempted);
+        self.programs.extend(PROGRAMS.iter().filter(wanted));
         self
     }
 
@@ -92,6 +95,18 @@ mod tests {
     fn kernels_that_preempt_raw_tracepoints_get_the_perf_tracepoint_too() {
         assert_eq!(calls_seen_by("6.19.1"), ["sys_enter", "sys_enter_perf"]);
         assert_eq!(calls_seen_by("7.3.4+deb13-cloud-amd64"), ["sys_enter", "sys_enter_perf"]);
+    }
+
+    #[test]
+    fn outcomes_are_told_by_as_many_programs_as_calls() {
+        for (release, expected) in
+            [("6.18.44", vec!["call_end"]), ("7.3.4", vec!["call_end", "call_end_perf"])]
+        {
+            let plan = AttachPlan::for_kernel(KernelVersion::parse(release).unwrap()).with_outcomes();
+            let names: Vec<_> =
+                plan.programs.iter().filter(|p| p.role == Role::Outcomes).map(|p| p.name).collect();
+            assert_eq!(names, expected);
+        }
     }
 
     #[test]

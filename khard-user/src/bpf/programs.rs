@@ -91,6 +91,12 @@ pub const PROGRAMS: &[Program] = &[
         without_it: "attempts that failed are not told from what was done",
     },
     Program {
+        name: "call_end_perf",
+        role: Role::Outcomes,
+        at: AttachPoint::Perf("raw_syscalls", "sys_exit"),
+        without_it: "outcomes are lost where the kernel preempts raw tracepoint programs",
+    },
+    Program {
         name: "sys_enter_empty",
         role: Role::Floor,
         at: AttachPoint::Raw("sys_enter"),

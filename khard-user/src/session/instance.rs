@@ -115,6 +115,17 @@ pub struct Instance {
 const LAYERS_UNSEEN: &str = "it mounted an overlay itself: what the kernel then opens of the overlay's layers, of which AppArmor is \
                              asked too, is not seen";
 
+/// Rises of the misses of the programs with a role.
+fn of_role(misses: &Misses, role: Role) -> impl Iterator<Item = (&'static str, u64)> {
+    let has_role = move |name: &str| PROGRAMS.iter().any(|p| p.name == name && p.role == role);
+    misses.iter().map(|(name, n)| (*name, *n)).filter(move |(name, _)| has_role(name))
+}
+
+/// Events that each program with a role may have missed.
+fn missed_by_all(misses: &Misses, role: Role) -> u64 {
+    of_role(misses, role).map(|(_, n)| n).min().unwrap_or(0)
+}
+
 impl Instance {
     /// Whether it is over, and why.
     pub fn ended(&self) -> Option<Ended> {
@@ -211,9 +222,8 @@ impl Instance {
 
     fn coverage(&self, misses: &Misses, stats: &Stats) -> Coverage {
         let lost = counted(&ways_to_lose_a_subject(stats));
-        let sees_calls = |name: &str| PROGRAMS.iter().any(|p| p.name == name && p.role == Role::Syscalls);
-        let of_calls = misses.iter().filter(|(name, _)| sees_calls(name));
-        let proof = Proof::from_misses(of_calls.map(|(name, n)| ((*name).to_owned(), *n)).collect());
+        let of_calls = of_role(misses, Role::Syscalls);
+        let proof = Proof::from_misses(of_calls.map(|(name, n)| (name.to_owned(), n)).collect());
         Coverage::Exact(Observed { from: self.from(), by: Attachment::Tracepoint, lost, proof })
     }
 
@@ -251,7 +261,7 @@ impl Instance {
             ("accesses_without_scratch", stats[stats::ACCESSES_WITHOUT_SCRATCH]),
         ]));
         if matches!(class, Class::Files | Class::Mounts | Class::Network) {
-            lost.extend(counted(&[("outcomes_unknown", misses.get("call_end").copied().unwrap_or(0))]));
+            lost.extend(counted(&[("outcomes_unknown", missed_by_all(misses, Role::Outcomes))]));
         }
         let observed = Observed { from: self.from(), by, lost, proof: Proof::from_hooks(&proofs) };
         // Tracepoints come after the decision: refusals, and programs that the kernel cannot start, are not seen there.
