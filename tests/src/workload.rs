@@ -213,3 +213,14 @@ fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     listener.local_addr().expect("an address").port()
 }
+
+/// A test of each name, which is a function's call with the name of a workload.
+#[macro_export]
+macro_rules! of_workloads {
+    ($is:ident: $($test:ident: $name:literal,)*) => { $(
+        #[test]
+        fn $test() {
+            $is($name);
+        }
+    )* };
+}

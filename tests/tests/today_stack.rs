@@ -10,6 +10,7 @@ use std::{
 use khard_profile::recording::Class;
 use khard_tests::{
     apparmor::{Loaded, auditing_all},
+    kernel::accepting_bounds,
     khard, wait,
     watched::{assert_no_denials, compare, denials, exact_attachments, profile_file, told},
     workload::Workload,
@@ -75,8 +76,8 @@ fn a_receiver_may_be_sent_datagrams_from_outside_of_its_profile() {
     let dir = tempfile::tempdir().unwrap();
     let (script, socket) = (dir.path().join("receiver.py"), dir.path().join("socket"));
     fs::write(&script, RECEIVER).unwrap();
-    let words = ["--abi", "5.0", "--", "/usr/bin/python3"].map(Path::new);
-    let traced = khard::trace(words.into_iter().chain([script.as_path(), &socket]));
+    let words = accepting_bounds().iter().chain(&["--abi", "5.0", "--", "/usr/bin/python3"]).map(Path::new);
+    let traced = khard::trace(words.chain([script.as_path(), &socket]));
     send(&socket);
     let done = traced.end().expect(0);
     assert_eq!(done.stdout, "a message\n");

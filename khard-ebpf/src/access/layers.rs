@@ -8,21 +8,27 @@ use khard_common::limits::MOUNTERS;
 use super::Asker;
 use crate::kernel::task::Current;
 
-/// Address of the credentials, to whose they were. One that is freed and becomes another's is forgotten when that one is copied.
+/// Address of the credentials, to the subject whose they are.
 #[map]
 static MOUNTER: LruHashMap<u64, u64> = LruHashMap::with_max_entries(MOUNTERS, 0);
 
-/// Credentials are copied by the current task.
+/// Credentials are copied by the current task, which may be of no subject.
 #[inline(always)]
-pub(crate) fn copied(asker: &Asker, old: u64, new: u64) {
+pub(crate) fn copied(asker: Option<&Asker>, old: u64, new: u64) {
     let is_own = old == Current::task().real_cred();
     if is_own && !is_mount_call() {
         return;
     }
-    if is_own || is_mounters(asker, old) {
-        let _ = MOUNTER.insert(new, asker.subject_id(), u64::from(BPF_ANY));
-    } else {
-        let _ = MOUNTER.remove(new);
+    match asker {
+        Some(asker) if is_own || is_mounters(asker, old) => {
+            if MOUNTER.insert(new, asker.subject_id(), u64::from(BPF_ANY)).is_err() {
+                asker.count_unread();
+            }
+        }
+        // The address may have been that of credentials which are gone.
+        _ => {
+            let _ = MOUNTER.remove(new);
+        }
     }
 }
 

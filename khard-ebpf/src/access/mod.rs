@@ -96,15 +96,17 @@ impl Asker {
         (flags & (NO_BORDER | STARTED) != 0).then_some(Self { slot, number, phase: WORKLOAD })
     }
 
+    /// Counts an access that will not be seen.
+    #[inline(always)]
+    fn count_unread(&self) {
+        // SAFETY: a valid slot.
+        unsafe { word::add(&raw mut (*self.slot).accesses_unread, 1) };
+    }
+
     /// Whether a task is of the same subject.
     #[inline(always)]
     pub(crate) fn is_beside(&self, task: Task) -> bool {
         subject::resolve(Node(task.cgroup_node())) == self.number
-    }
-
-    #[inline(always)]
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.number == other.number
     }
 }
 

@@ -163,8 +163,7 @@ fn file_open(hook: &impl Hook) {
 
 #[inline(always)]
 fn cred_prepare(hook: &impl Hook) {
-    let Some(asker) = Asker::get() else { return };
-    layers::copied(&asker, hook.at(1), hook.at(0));
+    layers::copied(Asker::get().as_ref(), hook.at(1), hook.at(0));
 }
 
 #[inline(always)]
@@ -365,38 +364,61 @@ fn socket(hook: &impl Hook) {
 
 /// The path that a unix socket is bound to; one without a path is not found by files' rules.
 #[inline(always)]
-fn of_unix_socket(asker: &Asker, op: Op, perms: u16, flags: u32, sk: u64) {
-    let place = Place::of_path(sk + offset::UNIX_SOCK_PATH.load());
+fn socket_path(sk: u64) -> Place {
+    Place::of_path(sk + offset::UNIX_SOCK_PATH.load())
+}
+
+/// The first, unless it is none.
+#[inline(always)]
+fn either(first: Place, second: Place) -> Place {
+    let first_counts = opaque((first.dentry.0 != 0).into()) != 0;
+    if first_counts { first } else { second }
+}
+
+#[inline(always)]
+fn of_socket_path(asker: &Asker, op: Op, perms: u16, flags: u32, place: Place) {
     if place.dentry.0 != 0 {
         of_place_by(asker, op, perms, flags, place, false, place.dentry.inode());
     }
 }
 
+/// The subject in whose cgroup a socket was made: AppArmor asks for the label that its maker had.
 #[inline(always)]
-fn unix_connect(hook: &impl Hook) {
-    let Some(asker) = Asker::get() else { return };
-    of_unix_socket(&asker, Op::Connect, perms::READ | perms::WRITE, refused(hook.verdict(3)), hook.at(1));
+fn maker(sk: u64) -> Option<Asker> {
+    Node::of_default_hierarchy(probe(sk, offset::SOCK_CGROUP.load())).and_then(Asker::of_cgroup)
 }
 
-/// The sender is asked to write to the receiver's path, and whoever made the receiving socket to read from it
-/// (`apparmor_unix_may_send()`, Linux 6.17 with a policy of abi 5).
+/// Whoever connects is asked for the listener's path, or else for its own (`profile_peer_perm()`). Each side's read(2) and write(2) ask
+/// for the path of its own end, which a listener gives to what it accepts, or else for the other's (`aa_unix_file_perm()`,
+/// security/apparmor/af_unix.c, Linux 6.17). That they will be made is taken from the connection.
+#[inline(always)]
+fn unix_connect(hook: &impl Hook) {
+    const BOTH: u16 = perms::READ | perms::WRITE;
+    let flags = refused(hook.verdict(3));
+    let (own, listener) = (socket_path(hook.at(0)), socket_path(hook.at(1)));
+    if let Some(asker) = Asker::get() {
+        of_socket_path(&asker, Op::Connect, BOTH, flags, listener);
+        of_socket_path(&asker, Op::Connect, BOTH, flags, own);
+    }
+    if let Some(maker) = maker(hook.at(1)) {
+        of_socket_path(&maker, Op::Connect, BOTH, flags, either(listener, own));
+    }
+}
+
+/// Of a datagram both sides are asked, each for the other's path, or else for its own: the sender to write, and whoever made the
+/// receiving socket to read (`apparmor_unix_may_send()`, security/apparmor/lsm.c, Linux 6.17). Where the sender is bound and connected,
+/// its read(2) and write(2) ask for its own.
 #[inline(always)]
 fn unix_send(hook: &impl Hook) {
-    let sk: u64 = probe(hook.at(1), offset::SOCKET_SK.load());
     let flags = refused(hook.verdict(2));
-    let made_by = Node::of_default_hierarchy(probe(sk, offset::SOCK_CGROUP.load()));
-    let receiver = made_by.and_then(Asker::of_cgroup);
-    let sender = Asker::get();
-    let is_within =
-        matches!((&sender, &receiver), (Some(sender), Some(receiver)) if sender.is_same(receiver));
-    if let Some(sender) = sender {
-        let read = if is_within { perms::READ } else { 0 };
-        of_unix_socket(&sender, Op::Send, perms::WRITE | read, flags, sk);
+    let [from, to]: [u64; 2] = [0, 1].map(|nth| probe(hook.at(nth), offset::SOCKET_SK.load()));
+    let (own, peer) = (socket_path(from), socket_path(to));
+    if let Some(sender) = Asker::get() {
+        of_socket_path(&sender, Op::Send, perms::WRITE, flags, peer);
+        of_socket_path(&sender, Op::Send, perms::READ | perms::WRITE, flags, own);
     }
-    if let Some(receiver) = receiver
-        && !is_within
-    {
-        of_unix_socket(&receiver, Op::Send, perms::READ, flags, sk);
+    if let Some(receiver) = maker(to) {
+        of_socket_path(&receiver, Op::Send, perms::READ, flags, either(own, peer));
     }
 }
 

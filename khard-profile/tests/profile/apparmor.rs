@@ -728,7 +728,7 @@ fn letters(file: &FileAccess) -> BTreeSet<char> {
         FileOp::Exec => "x",
         FileOp::RenameFrom | FileOp::Connect => "rw",
         FileOp::Lock => "k",
-        FileOp::Open | FileOp::Receive | FileOp::Mmap | FileOp::Mprotect => "",
+        FileOp::Open | FileOp::Receive | FileOp::Mmap | FileOp::Mprotect | FileOp::Send => "",
         _ => "w",
     };
     perms.chars().chain(op.chars()).collect()

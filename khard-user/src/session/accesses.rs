@@ -333,10 +333,14 @@ impl Accesses {
         self.asked.contains(key) && self.seen.contains_key(&(done(), key.1))
     }
 
-    /// Whether it mounted an overlay itself.
-    pub(super) fn has_overlay_of_its_own(&self) -> bool {
-        let is_overlay =
-            |what: &Access| matches!(what, Access::Mount { fstype, .. } if fstype.as_slice() == b"overlay");
+    /// Whether it mounted an overlay itself, or a file system that was made without mount(2) and is not named when it gets its place.
+    pub(super) fn may_have_overlay_of_its_own(&self) -> bool {
+        let is_overlay = |what: &Access| match what {
+            Access::Mount { fstype, source, flags, .. } => {
+                fstype.as_slice() == b"overlay" || flags & libc::MS_MOVE != 0 && source.as_slice().is_empty()
+            }
+            _ => false,
+        };
         self.seen.keys().any(|(key, _)| is_overlay(&key.what))
     }
 

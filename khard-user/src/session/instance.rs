@@ -112,8 +112,10 @@ pub struct Instance {
 }
 
 /// Overlayfs opens layers with the credentials of who mounted it, and no system call tells of it.
-const LAYERS_UNSEEN: &str = "it mounted an overlay itself: what the kernel then opens of the overlay's layers, of which AppArmor is \
-                             asked too, is not seen";
+const LAYERS_UNSEEN: &str = "it mounted an overlay itself, or may have: what the kernel then opens of the overlay's layers, of which \
+                             AppArmor is asked too, is not seen";
+/// The hook that tells whose credentials those are.
+const OF_LAYERS: &str = "cred_prepare";
 
 /// Rises of the misses of the programs with a role.
 fn of_role(misses: &Misses, role: Role) -> impl Iterator<Item = (&'static str, u64)> {
@@ -238,7 +240,7 @@ impl Instance {
     fn access_coverage(&self, class: Class, watching: &Watching, misses: &Misses, stats: &Stats) -> Coverage {
         let (mut means, mut unseen) = (BTreeSet::new(), Vec::new());
         let mut proofs: Vec<BTreeMap<String, u64>> = Vec::new();
-        for (hook, watched) in of_class(watching, class) {
+        for (hook, watched) in of_class(watching, class).filter(|(hook, _)| hook.name != OF_LAYERS) {
             match watched {
                 Watched::By { attachment, programs } => {
                     means.insert(*attachment);
@@ -248,6 +250,9 @@ impl Instance {
                 Watched::Absent => {}
                 Watched::Not { reason } => unseen.push(format!("{}: {reason}", hook.lsm.without_it)),
             }
+        }
+        if matches!(class, Class::Files | Class::Capabilities) && self.misses_layers(watching, misses) {
+            unseen.push(LAYERS_UNSEEN.to_owned());
         }
         let Some(by) = means.last().copied() else {
             return Coverage::None(NotObserved { reason: unseen.first().cloned().unwrap_or_default() });
@@ -269,6 +274,16 @@ impl Instance {
         if is_near || !unseen.is_empty() { Coverage::Inferred(observed) } else { Coverage::Exact(observed) }
     }
 
+    /// Whether it may have mounted an overlay whose layers are not seen: one skipped copy of credentials hides all that follows.
+    fn misses_layers(&self, watching: &Watching, misses: &Misses) -> bool {
+        let is_seen = |watched: &Watched| match watched {
+            Watched::By { programs, .. } => programs.iter().any(|name| misses.get(name) == Some(&0)),
+            Watched::Absent | Watched::Not { .. } => false,
+        };
+        let sees_layers = watching.iter().any(|(hook, watched)| hook.name == OF_LAYERS && is_seen(watched));
+        !sees_layers && self.seen.accesses.may_have_overlay_of_its_own()
+    }
+
     fn notes(&self, watching: &Watching, misses: &Misses, stats: &Stats) -> Vec<String> {
         let mut notes = self.identity.notes.clone();
         let mut add = |note: String| notes.push(note);
@@ -285,10 +300,7 @@ impl Instance {
         {
             add("the workload was not seen to begin: every call was the runtime's".to_owned());
         }
-        let sees_layers = watching
-            .iter()
-            .any(|(hook, watched)| hook.name == "cred_prepare" && matches!(watched, Watched::By { .. }));
-        if !sees_layers && self.seen.accesses.has_overlay_of_its_own() {
+        if self.misses_layers(watching, misses) {
             add(LAYERS_UNSEEN.to_owned());
         }
         if self.seen.records_failed > 0 {

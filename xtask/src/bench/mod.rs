@@ -101,7 +101,7 @@ pub(crate) fn verb(paths: &Paths, args: &BenchArgs) -> Result<u8> {
     Ok(u8::from(has_failed))
 }
 
-/// Debian 12's newer one, whose programs at functions' ends are never skipped.
+/// Debian 12's newer one, which does not skip programs at functions' ends.
 const GUEST_KERNEL: &str = "6.12";
 
 /// Measures work with files in a guest.

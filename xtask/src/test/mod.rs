@@ -2,9 +2,9 @@
 //! is `report`'s, running programs is `place`'s.
 //!
 //! Conventions for tests of the package khard-tests (files `tests/tests/*.rs`):
-//! - `tight_*` only in the guests of Debian 12's kernels, with `--full`: each takes an hour there.
+//! - `tight_*` only in the guests of Debian 12's kernels, with `--full`: they run each workload dozens of times.
 //! - `today_*` only in a guest of today's programs, with `--full`.
-//! - `local_*` run as root on this machine's kernel and in every guest; `container_*` beside a containerd with images,
+//! - `local_*` run as root on this machine's kernel and in every guest but that; `container_*` beside a containerd with images,
 //!   on this machine, and with `--full` in guests; `guest_*` only in guests, `guest_full_*` only with `--full`; `full_*` on
 //!   this machine and in guests, only with `--full`. Others are unit tests.
 //! - A test that must skip prints the line `KHARD-SKIP NAME: REASON` and returns.

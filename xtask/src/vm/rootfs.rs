@@ -8,6 +8,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, Result};
@@ -80,8 +81,12 @@ pub(crate) fn image(paths: &Paths, suite: &str) -> Result<PathBuf> {
         restrict_oom_score_adj: false,
     });
     let network = config::network(Path::new("/var/lib/cni/networks"));
+    // Another suite than the machine's is taken for what is in it today.
+    let month = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() / (30 * 24 * 60 * 60);
+    let month = (suite != debian::suite()).then_some(month);
     let mut recipe = DefaultHasher::new();
-    (PACKAGES, NO_CLUSTER, NO_BITCODE, suite, &config, &network, START_CONTAINERD, &images).hash(&mut recipe);
+    (PACKAGES, NO_CLUSTER, NO_BITCODE, suite, month, &config, &network, START_CONTAINERD, &images)
+        .hash(&mut recipe);
     let image = dir.join(format!("{suite}-{:016x}.ext4", recipe.finish()));
     if image.exists() {
         return Ok(image);

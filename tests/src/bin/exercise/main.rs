@@ -1,5 +1,4 @@
-//! A program that does once each thing that AppArmor mediates, in named steps: `exercise all DIR`, `exercise STEP… DIR`,
-//! `exercise all -STEP… DIR` (all but these).
+//! A program that does once each thing that AppArmor mediates, in named steps: `exercise all DIR`, `exercise STEP… DIR`.
 //! Each step has a folder of its own below DIR and leaves nothing behind, so that it can be done again. Owns the table of
 //! steps; knows nothing of who watches. Prints a line for each step; a step that does not apply says why.
 

@@ -6,6 +6,7 @@ use std::{
     os::{
         fd::{AsRawFd as _, OwnedFd},
         linux::net::SocketAddrExt as _,
+        unix::ffi::OsStrExt as _,
         unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream},
     },
     path::Path,
@@ -76,11 +77,49 @@ pub(crate) fn unix(dir: &Path) -> Result<()> {
     connected.connect(dir.join("datagram"))?;
     connected.send(b"x")?;
     ensure!(receiver.recv(&mut [0; 4])? == 1);
+    both_named(dir, &listener)?;
     let name = SocketAddr::from_abstract_name(format!("khard-{}", std::process::id()))?;
     let _listener = UnixListener::bind_addr(&name)?;
     UnixStream::connect_addr(&name)?;
     refused(UnixStream::connect(dir.join("none")), libc::ENOENT)?;
     refused(UnixListener::bind(dir.join("stream")), libc::EADDRINUSE)
+}
+
+/// Both ends have a path, and what is said is written and read as of files.
+fn both_named(dir: &Path, listener: &UnixListener) -> Result<()> {
+    let written = |socket: i32| sys!(libc::SYS_write, socket, b"x".as_ptr(), 1);
+    let read = |socket: i32| sys!(libc::SYS_read, socket, [0_u8; 4].as_mut_ptr(), 4);
+    let client = fd(sys!(libc::SYS_socket, AF_UNIX, SOCK_STREAM, 0))?;
+    for (call, name) in [(libc::SYS_bind, "client"), (libc::SYS_connect, "stream")] {
+        let (address, len) = address(&dir.join(name))?;
+        sys!(call, client, &raw const address, len)?;
+    }
+    let (server, _) = listener.accept()?;
+    written(client.as_raw_fd())?;
+    ensure!(read(server.as_raw_fd())? == 1);
+    written(server.as_raw_fd())?;
+    ensure!(read(client.as_raw_fd())? == 1);
+    let (asking, answering) =
+        (UnixDatagram::bind(dir.join("asking"))?, UnixDatagram::bind(dir.join("answering"))?);
+    asking.connect(dir.join("answering"))?;
+    written(asking.as_raw_fd())?;
+    ensure!(read(answering.as_raw_fd())? == 1);
+    answering.send_to(b"x", dir.join("asking"))?;
+    ensure!(read(asking.as_raw_fd())? == 1);
+    Ok(())
+}
+
+/// `sockaddr_un` with a path, and its length.
+fn address(path: &Path) -> Result<(libc::sockaddr_un, u32)> {
+    // SAFETY: all of its fields are numbers.
+    let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+    address.sun_family = u16::try_from(AF_UNIX)?;
+    let bytes = path.as_os_str().as_bytes();
+    ensure!(bytes.len() < address.sun_path.len(), "{} is too long for a socket", path.display());
+    for (to, from) in address.sun_path.iter_mut().zip(bytes) {
+        *to = from.cast_signed();
+    }
+    Ok((address, u32::try_from(size_of::<libc::sockaddr_un>())?))
 }
 
 /// A descriptor that another process opened.
