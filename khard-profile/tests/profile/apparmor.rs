@@ -176,6 +176,15 @@ fn everything() -> Vec<AccessKey> {
 }
 
 #[test]
+fn who_sends_a_datagram_writes_and_who_receives_it_reads() {
+    for perms in ["w", "r"] {
+        let keys = vec![granted(file("/dev/log", FileOp::Send, perms, FileFacts::default()))];
+        let text = text(&of(keys));
+        assert!(text.contains(&format!("\"/dev/log\" {perms},")), "{text}");
+    }
+}
+
+#[test]
 fn the_profile_of_a_container_that_does_everything() {
     let generated = of(everything());
     text(&generated);
