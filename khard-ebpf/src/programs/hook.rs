@@ -390,7 +390,7 @@ fn maker(sk: u64) -> Option<Asker> {
 
 /// Whoever connects is asked for the listener's path, or else for its own (`profile_peer_perm()`). Each side's read(2) and write(2) ask
 /// for the path of its own end, which a listener gives to what it accepts, or else for the other's (`aa_unix_file_perm()`,
-/// security/apparmor/af_unix.c, Linux 6.17). That they will be made is taken from the connection.
+/// `security/apparmor/af_unix.c`, Linux 6.17). That they will be made is taken from the connection.
 #[inline(always)]
 fn unix_connect(hook: &impl Hook) {
     const BOTH: u16 = perms::READ | perms::WRITE;
