@@ -17,7 +17,7 @@ use khard_profile::recording::Recording;
 
 use crate::{
     apparmor::Loaded,
-    kernel::{accepting_bounds, skips_fexit},
+    kernel::{accepting_bounds, preempts_programs, skips_fexit},
     khard::{self, Done},
     process::Owned,
     wait,
@@ -155,7 +155,7 @@ impl Workload {
 /// As [`accepting_bounds`], by one means of seeing accesses.
 fn bounded(attach: &str) -> Vec<&'static str> {
     let mut words = accepting_bounds().to_vec();
-    if attach == "fexit" && skips_fexit() {
+    if attach == "fexit" && skips_fexit() || attach == "syscall" && preempts_programs() {
         words.extend(["--accept-lossy", "accesses"]);
     }
     words

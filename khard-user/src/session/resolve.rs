@@ -46,10 +46,10 @@ impl Root {
         let (directory, name) = (&bare[..=at], &bare[at + 1..]);
         let whole = open_below(root, bare, follows);
         let is_directory = whole.as_ref().is_some_and(is_directory) || path.ends_with(b"/");
-        let mut resolved = if let Some(file) = whole.filter(|_| follows) {
-            path_of(&file, root)?.into_vec()
+        let mut resolved = if whole.is_some() && follows {
+            followed(root, bare)?.into_vec()
         } else {
-            let mut parent = path_of(&open_below(root, directory, true)?, root)?.into_vec();
+            let mut parent = followed(root, directory)?.into_vec();
             if !parent.ends_with(b"/") {
                 parent.push(b'/');
             }
@@ -61,6 +61,17 @@ impl Root {
         }
         Some(resolved.into())
     }
+}
+
+/// Where a path leads, links followed. `None` if it leads elsewhere again and again: a mount that was found and then moved shows its
+/// new place, which is not where the path led.
+fn followed(root: &OwnedFd, path: &[u8]) -> Option<OsString> {
+    const TRIES: u32 = 3;
+    (0..TRIES).find_map(|_| {
+        let file = open_below(root, path, true)?;
+        let found = path_of(&file, root)?;
+        (identity(&open_below(root, path, true)?)? == identity(&file)?).then_some(found)
+    })
 }
 
 /// Without opening the file itself, and never beyond the root.
