@@ -207,6 +207,10 @@ impl Rule {
 pub(super) struct Rules(BTreeMap<What, Rule>);
 
 impl Rules {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn add(&mut self, rule: Rule) {
         match self.0.get_mut(&rule.what.key()) {
             Some(known) => known.unite(rule),
