@@ -4,7 +4,7 @@
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -59,10 +59,35 @@ pub fn apparmor(text: &str) -> Result<Option<Compiled>, CompileError> {
     let written = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(text.as_bytes()));
     let output = child.wait_with_output().map_err(failed)?;
     if !output.status.success() {
-        let words = String::from_utf8_lossy(&output.stderr);
-        let says = words.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it does not say why");
-        return Err(CompileError::Refused { parser: parser.to_owned(), says: says.to_owned() });
+        return Err(CompileError::Refused {
+            parser: parser.to_owned(),
+            says: why(output.status, &output.stderr),
+        });
     }
     written.map_err(failed)?;
     Ok(Some(Compiled { took: began.elapsed(), n_bytes: output.stdout.len() }))
+}
+
+/// The parser's last words; of one that was killed, by which signal.
+fn why(status: ExitStatus, stderr: &[u8]) -> String {
+    if status.code().is_none() {
+        return format!("it was ended by {status}");
+    }
+    let words = String::from_utf8_lossy(stderr);
+    words.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it does not say why").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_parser_that_was_killed_is_told_from_one_that_refused() {
+        let stderr = b"Cache disabled\n\n";
+        assert_eq!(why(ExitStatus::from_raw(libc::SIGSEGV), stderr), "it was ended by signal: 11 (SIGSEGV)");
+        assert_eq!(why(ExitStatus::from_raw(1 << 8), stderr), "Cache disabled");
+        assert_eq!(why(ExitStatus::from_raw(1 << 8), b""), "it does not say why");
+    }
 }
