@@ -1,9 +1,6 @@
 //! What tests must know of the running kernel.
 
-use khard_user::{
-    bpf::{AttachPlan, KernelVersion, Role},
-    kernel::preemption,
-};
+use khard_user::bpf::{AttachPlan, KernelVersion, Role};
 
 /// Whether this kernel skips programs that see system calls, so that khard attaches more than one: then each may miss
 /// calls, and the one that missed least says how many at most are lost. khard's own use of maps, as cgroups come and go,
@@ -19,10 +16,4 @@ pub fn preempts_programs() -> bool {
 /// What khard is told so that a bound on what was lost is enough, where no more can be had.
 pub fn accepting_bounds() -> &'static [&'static str] {
     if preempts_programs() { &["--accept-lossy", "syscalls"] } else { &[] }
-}
-
-/// Whether this kernel skips programs at the end of functions while another task is preempted inside of one: khard attaches copies,
-/// and what all of them missed bounds the loss.
-pub fn skips_fexit() -> bool {
-    preempts_programs() || preemption().is_ok_and(|mode| matches!(mode.as_str(), "full" | "rt"))
 }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use khard_profile::recording::{Class, Proof, Recording};
+use khard_user::bpf::skips_fexit;
 
 use crate::{
     apparmor::{self, Loaded},
@@ -17,7 +18,6 @@ use crate::{
         self, Listener,
         apparmor::{Event, Verdict, events},
     },
-    kernel::skips_fexit,
     oracle::{self, Compared, Told},
     workload::{Ran, Workload},
 };

@@ -14,10 +14,11 @@ use std::{
 };
 
 use khard_profile::recording::Recording;
+use khard_user::bpf::skips_fexit;
 
 use crate::{
     apparmor::Loaded,
-    kernel::{accepting_bounds, preempts_programs, skips_fexit},
+    kernel::{accepting_bounds, preempts_programs},
     khard::{self, Done},
     process::Owned,
     wait,

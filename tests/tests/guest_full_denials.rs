@@ -1,17 +1,15 @@
 //! As `guest_denials`, of programs that take long in a guest, and by each means of seeing accesses.
 
-use khard_tests::watched::{assert_no_denials, exact_attachments};
+use khard_tests::{
+    of_workloads,
+    watched::{assert_no_denials, exact_attachments},
+};
 
-macro_rules! denied_nothing {
-    ($($test:ident: $name:literal,)*) => { $(
-        #[test]
-        fn $test() {
-            assert_no_denials($name, "auto", &[]);
-        }
-    )* };
+fn is_denied_nothing(name: &str) {
+    assert_no_denials(name, "auto", &[]);
 }
 
-denied_nothing! {
+of_workloads! { is_denied_nothing:
     redis_is_denied_nothing_under_its_profile: "redis",
     a_database_is_denied_nothing_under_its_profile: "postgres",
     an_application_in_python_is_denied_nothing_under_its_profile: "python",

@@ -4,20 +4,16 @@
 use khard_profile::recording::{Class, Coverage};
 use khard_tests::{
     apparmor::{auditing, complaining},
+    of_workloads,
     watched::{assert_all_is_recorded, compare, exact_attachments},
     workload::Workload,
 };
 
-macro_rules! recorded {
-    ($($test:ident: $name:literal,)*) => { $(
-        #[test]
-        fn $test() {
-            assert_all_is_recorded($name, &auditing("khard-oracle"));
-        }
-    )* };
+fn all_is_recorded(name: &str) {
+    assert_all_is_recorded(name, &auditing("khard-oracle"));
 }
 
-recorded! {
+of_workloads! { all_is_recorded:
     khard_records_all_that_apparmor_is_asked_of_nginx: "nginx",
     khard_records_all_that_apparmor_is_asked_of_redis: "redis",
     khard_records_all_that_apparmor_is_asked_of_a_database: "postgres",

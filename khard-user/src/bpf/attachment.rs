@@ -66,6 +66,12 @@ pub(super) fn preempts_fully() -> bool {
     kernel::preemption().is_ok_and(|mode| matches!(mode.as_str(), "full" | "rt"))
 }
 
+/// Whether the running kernel may skip programs at functions' ends, so that copies are attached, and what all of them missed bounds
+/// the loss.
+pub fn skips_fexit() -> bool {
+    KernelVersion::running().is_some_and(|kernel| n_copies(kernel, preempts_fully()) > 1)
+}
+
 /// What stands in for a hook where the kernel refuses programs there.
 pub(super) fn beside(hook: &Hook) -> Result<(Attachment, &'static Program), &'static str> {
     let by = |attachment, name: &str| {

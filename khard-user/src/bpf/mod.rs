@@ -17,7 +17,7 @@ mod slots;
 mod symbols;
 mod unpreempted;
 
-pub use attachment::{AttachChoice, Watched, Watching, bpf_lsm_runs, of_class};
+pub use attachment::{AttachChoice, Watched, Watching, bpf_lsm_runs, of_class, skips_fexit};
 pub use btf::{Btf, BtfError};
 pub use counters::{Misses, Stats, rise};
 pub use hooks::{HOOKS, Hook};

@@ -1,6 +1,6 @@
 //! Which programs a kernel needs so that nothing is lost. A pure choice, tested without a kernel.
 
-use super::programs::{PROGRAMS, Program, Role};
+use super::programs::{AttachPoint, PROGRAMS, Program, Role};
 
 /// A kernel version as in `uname -r`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +29,11 @@ impl KernelVersion {
 /// a storm lost on 7.2 and 7.3. What lies between was not to be had, and is taken for the worse.
 pub(super) const PROGRAMS_PREEMPTED_SINCE: KernelVersion = KernelVersion { major: 6, minor: 19 };
 
+/// Perf tracepoints are second copies, for kernels that preempt the first.
+fn is_needed(program: &Program, kernel: KernelVersion) -> bool {
+    !matches!(program.at, AttachPoint::Perf(..)) || kernel >= PROGRAMS_PREEMPTED_SINCE
+}
+
 /// The programs to attach.
 #[derive(Clone, Debug)]
 pub struct AttachPlan {
@@ -41,10 +46,9 @@ pub struct AttachPlan {
 impl AttachPlan {
     /// What `kernel` needs.
     pub fn for_kernel(kernel: KernelVersion) -> Self {
-        let preempted = kernel >= PROGRAMS_PREEMPTED_SINCE;
         let wanted = |program: &&Program| match program.role {
             Role::Births | Role::Phases => true,
-            Role::Syscalls => program.name == "sys_enter" || preempted,
+            Role::Syscalls => is_needed(program, kernel),
             Role::Floor | Role::Accesses | Role::Outcomes => false,
         };
         let mut programs: Vec<_> = PROGRAMS.iter().filter(wanted).collect();
@@ -55,9 +59,7 @@ impl AttachPlan {
     /// Also what tells attempts that failed from what was done.
     #[must_use]
     pub fn with_outcomes(mut self) -> Self {
-        let preempted = self.kernel >= PROGRAMS_PREEMPTED_SINCE;
-        let wanted =
-            |program: &&Program| program.role == Role::Outcomes && (program.name == "call_end" || preempted);
+        let wanted = |program: &&Program| program.role == Role::Outcomes && is_needed(program, self.kernel);
         self.programs.extend(PROGRAMS.iter().filter(wanted));
         self
     }
