@@ -12,15 +12,15 @@ use crate::kernel::task::Current;
 #[map]
 static MOUNTER: LruHashMap<u64, u64> = LruHashMap::with_max_entries(MOUNTERS, 0);
 
-/// Credentials are copied by the current task, which may be of no subject.
+/// Credentials are copied by the current task, which may be of no subject. Each fork and exec does that: most end at once.
 #[inline(always)]
-pub(crate) fn copied(asker: Option<&Asker>, old: u64, new: u64) {
+pub(crate) fn copied(old: u64, new: u64) {
     let is_own = old == Current::task().real_cred();
     if is_own && !is_mount_call() {
         return;
     }
-    match asker {
-        Some(asker) if is_own || is_mounters(asker, old) => {
+    match Asker::get() {
+        Some(asker) if is_own || is_mounters(&asker, old) => {
             if MOUNTER.insert(new, asker.subject_id(), u64::from(BPF_ANY)).is_err() {
                 asker.count_unread();
             }

@@ -163,7 +163,7 @@ fn file_open(hook: &impl Hook) {
 
 #[inline(always)]
 fn cred_prepare(hook: &impl Hook) {
-    layers::copied(Asker::get().as_ref(), hook.at(1), hook.at(0));
+    layers::copied(hook.at(1), hook.at(0));
 }
 
 #[inline(always)]
