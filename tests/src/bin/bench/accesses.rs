@@ -6,9 +6,10 @@
 use std::{
     collections::{BTreeMap, HashSet},
     fs::{self, File},
+    io::Write as _,
     os::unix::fs::MetadataExt as _,
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -203,6 +204,7 @@ impl Bench {
     /// One row, one work: what its process measured, and with khard how many of the repeats ended in the kernel.
     fn cell(&self, row: Row, work: Work) -> Result<(Took, Option<f64>)> {
         let cgroup = self.tree.create(&format!("khard-bench-{}", std::process::id()))?;
+        let child = self.start(&cgroup, work)?;
         let plan = AttachPlan::for_kernel(self.kernel);
         let mut attached = None;
         if row != Row::Nothing {
@@ -216,7 +218,7 @@ impl Bench {
             }
             attached = Some((bpf, slot));
         }
-        let (took, n_different) = self.work(&cgroup, work, attached.as_mut())?;
+        let (took, n_different) = self.work(child, attached.as_mut())?;
         let share = matches!(row, Row::Khard(_)).then_some(attached).flatten().map(|(bpf, slot)| {
             let counts = bpf.slots().view(slot).accesses;
             let known = (counts.known + bpf.stats()[stats::ACCESSES_KNOWN_BY_NAME]) as f64;
@@ -225,23 +227,26 @@ impl Bench {
         Ok((took, share))
     }
 
-    fn work(
-        &self,
-        cgroup: &OwnCgroup,
-        work: Work,
-        mut attached: Option<&mut (Bpf, SlotNumber)>,
-    ) -> Result<(Took, usize)> {
+    /// A process that does the work once it is told to. It is there before khard looks, so that all it does is the workload's:
+    /// one that comes later may be on its way in for its first seconds, and all that it does then is told apart.
+    fn start(&self, cgroup: &OwnCgroup, work: Work) -> Result<Child> {
         let name = work.to_possible_value().context("a work's name")?;
-        let mut child = Command::new("sh")
-            .args(["-c", r#"echo $$ > "$0" && exec "$@""#])
-            .arg(cgroup.dir.join("cgroup.procs"))
+        let child = Command::new("sh")
+            .args(["-c", r#"read -r _ && exec "$@""#, "sh"])
             .arg(std::env::current_exe()?)
             .args(["work", name.get_name()])
             .arg(self.files.path())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
+        fs::write(cgroup.dir.join("cgroup.procs"), child.id().to_string())?;
+        Ok(child)
+    }
+
+    fn work(&self, mut child: Child, mut attached: Option<&mut (Bpf, SlotNumber)>) -> Result<(Took, usize)> {
         let mut ring = attached.as_mut().map(|(bpf, _)| bpf.take_access_ring()).transpose()?;
         let mut different = HashSet::new();
+        child.stdin.take().context("the work's stdin")?.write_all(b"\n")?;
         loop {
             let has_ended = child.try_wait()?.is_some();
             // As khard's loop does: what arrived makes room.
@@ -259,7 +264,7 @@ impl Bench {
             thread::sleep(Duration::from_millis(1));
         }
         let output = child.wait_with_output()?;
-        ensure!(output.status.success(), "{work:?}: {}", output.status);
+        ensure!(output.status.success(), "the work with files: {}", output.status);
         let took: BTreeMap<String, f64> = serde_json::from_slice(&output.stdout)?;
         Ok((took.into_iter().collect(), different.len()))
     }
