@@ -15,7 +15,7 @@ pub(super) const MAX_STATES: usize = 58_000;
 
 /// As many rules the parser can take: its expression tree is as deep as there are rules, and it walks that with calls of itself. With
 /// the usual 8 MiB of stack, parser 3.0.8 compiles 56,000 short rules and dies of SIGSEGV at 60,000.
-const MAX_RULES: usize = 40_000;
+pub(super) const MAX_RULES: usize = 40_000;
 
 /// Where files are never folded: each one is a choice of its own there, or an interface of the kernel.
 const NEVER: [&[u8]; 4] = [b"/etc", b"/proc", b"/sys", b"/dev"];

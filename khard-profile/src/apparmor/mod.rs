@@ -42,13 +42,17 @@ pub enum GenerateError {
     NothingSeen(PhaseSet),
     /// The parser could not compile the rules, however much is folded.
     #[error(
-        "cannot make an AppArmor profile: its paths need about {n_states} states, apparmor_parser can make {limit}, and what is left may not be folded: record less, or choose balanced paths with more prefixes"
+        "cannot make an AppArmor profile: its {n_rules} rules need about {n_states} states, apparmor_parser can take {max_rules} rules and make {max_states} states, and what is left may not be folded: record less, or choose balanced paths with more prefixes"
     )]
-    TooManyStates {
+    TooMuchForParser {
+        /// Rules.
+        n_rules: usize,
         /// As many states at most.
         n_states: usize,
-        /// As many are sure to be possible.
-        limit: usize,
+        /// As many rules are sure to be taken.
+        max_rules: usize,
+        /// As many states are sure to be possible.
+        max_states: usize,
     },
 }
 
@@ -394,8 +398,12 @@ impl Maker<'_> {
             fold::thresholds(&mut self.rules, thresholds);
         }
         if !fold::to_limit(&mut self.rules, fold::MAX_STATES) {
-            let n_states = fold::n_states(&self.rules);
-            return Err(GenerateError::TooManyStates { n_states, limit: fold::MAX_STATES });
+            return Err(GenerateError::TooMuchForParser {
+                n_rules: self.rules.len(),
+                n_states: fold::n_states(&self.rules),
+                max_rules: fold::MAX_RULES,
+                max_states: fold::MAX_STATES,
+            });
         }
         let is_container = matches!(recording.subject(), Subject::Container { .. });
         self.flags.attach_disconnected |= is_container;
