@@ -25,13 +25,14 @@ pub use json::{Limits, ReadError};
 pub use merge::{MergeError, MergePolicy};
 pub use phase::{Phase, PhaseSet, UnknownPhase};
 pub use run::{
-    AppArmorInForce, BadRunId, Confinement, ContainerRun, Ended, Host, Run, RunId, Runtime, SeccompInForce,
+    AppArmorInForce, BadRunId, Confinement, ContainerRun, Ended, Host, Mark, Run, RunId, Runtime,
+    SeccompInForce,
 };
 pub use subject::{Subject, WorkloadFrom};
 pub use syscall::{Abi, Seen, Sighting, SyscallKey, Witness};
 
 /// The version of the JSON form that this crate writes, and the newest that it reads.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// What one subject did, over one or more runs.
 ///

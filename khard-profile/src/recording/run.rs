@@ -136,6 +136,19 @@ pub struct Run {
     pub coverage: RunCoverage,
     /// What else a reader should know, in words, in the order of writing.
     pub notes: Vec<String>,
+    /// Moments that the user has named, in their order. None before version 3.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub marks: Vec<Mark>,
+}
+
+/// A moment that the user has named, such as "load test starts".
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mark {
+    /// When, in nanoseconds since the run's start.
+    pub time_ns: u64,
+    /// Its name.
+    pub label: Bytes,
 }
 
 impl Run {
@@ -144,10 +157,11 @@ impl Run {
         self.coverage.classes().any(|(_, coverage)| coverage.is_lossy())
     }
 
-    /// The order of records of the same run: a finished one above a checkpoint, then the one that lasted longer. Later
+    /// The order of records of the same run: a finished one above a checkpoint or one whose agent was lost, then the one that lasted longer. Later
     /// records of a session hold all that earlier ones do, so the greatest is the one to keep.
     pub(super) fn rank(&self) -> (bool, u64, &Self) {
-        (self.ended != Ended::Checkpoint, self.duration_ms, self)
+        let is_whole = !matches!(self.ended, Ended::Checkpoint | Ended::AgentLost);
+        (is_whole, self.duration_ms, self)
     }
 }
 
@@ -161,8 +175,12 @@ pub enum Ended {
     Interrupted,
     /// The time that the user gave was over.
     Duration,
+    /// Nothing new had come for as long as the user asked.
+    Quiet,
     /// It did not end: the record is a checkpoint, and khard died before it wrote a final one.
     Checkpoint,
+    /// It did not end: the agent that recorded it was lost, and this is what it had told.
+    AgentLost,
 }
 
 /// What CRI said about the container's instance.

@@ -3,6 +3,7 @@
 mod floor;
 mod name;
 mod oci;
+mod runtime_default;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +13,7 @@ pub use floor::{
 };
 pub use name::profile_name;
 pub use oci::{Action, Arch, LinuxSeccomp, Rule};
+pub use runtime_default::{RuntimeDefault, runtime_default};
 
 use crate::recording::{Abi, Phase, PhaseSet, Recording, SyscallKey};
 use crate::syscalls::{self, Syscall};

@@ -229,6 +229,10 @@ fn warnings(recording: &Recording, generated: Option<&Generated>) -> Vec<String>
         |run| run.ended == Ended::Checkpoint,
         "only checkpoints: khard died, and what came after its last save is missing",
     );
+    warn(
+        |run| run.ended == Ended::AgentLost,
+        "their agent was lost: what it did not tell any more is missing",
+    );
     let images: BTreeSet<&str> =
         recording.runs().values().filter_map(|run| Some(run.container.as_ref()?.image_id.as_str())).collect();
     if images.len() > 1 {

@@ -49,7 +49,9 @@ pub(super) fn ended(ended: Ended) -> &'static str {
         Ended::SubjectEnded => "ended by itself",
         Ended::Interrupted => "stopped by the user",
         Ended::Duration => "time was over",
+        Ended::Quiet => "nothing new came any more",
         Ended::Checkpoint => "checkpoint",
+        Ended::AgentLost => "the agent was lost",
     }
 }
 

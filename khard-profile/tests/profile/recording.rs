@@ -85,9 +85,9 @@ fn edited(from: &str, to: &str) -> Result<Recording, ReadError> {
 
 #[test]
 fn a_newer_version_is_refused_with_both_numbers() {
-    let error = edited("\"khard_recording\":2", "\"khard_recording\":7,\"new\":{}").unwrap_err();
-    assert!(matches!(error, ReadError::Newer { found: 7, supported: 2 }));
-    assert!(error.to_string().contains('7') && error.to_string().contains('2'));
+    let error = edited("\"khard_recording\":3", "\"khard_recording\":7,\"new\":{}").unwrap_err();
+    assert!(matches!(error, ReadError::Newer { found: 7, supported: 3 }));
+    assert!(error.to_string().contains('7') && error.to_string().contains('3'));
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn what_is_no_recording_is_refused_as_such() {
         assert!(matches!(Recording::from_json(text.as_bytes()), Err(ReadError::NotARecording(_))), "{text}");
     }
     assert!(matches!(
-        edited("\"khard_recording\":2", "\"khard_recording\":0"),
+        edited("\"khard_recording\":3", "\"khard_recording\":0"),
         Err(ReadError::NoSuchVersion(0))
     ));
 }
@@ -105,7 +105,7 @@ fn what_is_no_recording_is_refused_as_such() {
 fn unknown_keys_and_missing_coverage_are_refused() {
     assert!(matches!(
         edited("\"abi\":", "\"colour\":1,\"abi\":"),
-        Err(ReadError::Malformed { version: 2, .. })
+        Err(ReadError::Malformed { version: 3, .. })
     ));
     assert!(matches!(
         edited("\"coverage\":{\"syscalls\"", "\"coverage\":{\"x\""),
@@ -210,6 +210,19 @@ fn one_access_of_each_class() -> Vec<AccessKey> {
 
 /// One of each: every kind of value that the form has. Not every combination of them makes sense.
 fn one_of_each() -> Recording {
+    let mut recording = one_of_each_of_version_2();
+    for (nth, ended) in [(4, Ended::Quiet), (5, Ended::AgentLost)] {
+        let marks = vec![
+            Mark { time_ns: 0, label: "load test starts".into() },
+            Mark { time_ns: 5, label: Bytes::from(&b"\xff"[..]) },
+        ];
+        recording.add_run(Run { ended, marks, ..run(nth) });
+    }
+    recording
+}
+
+/// The same without what came later.
+fn one_of_each_of_version_2() -> Recording {
     let mut recording = Recording::new(subject());
     recording.add_run(Run { notes: vec!["a note".to_owned()], ..run(0) });
     let observed = Observed {
@@ -281,13 +294,21 @@ fn one_of_each() -> Recording {
 }
 
 #[test]
-fn the_form_of_version_2_stays_as_it_is() {
+fn the_form_of_version_3_stays_as_it_is() {
     let recording = one_of_each();
     let classes: std::collections::BTreeSet<_> =
         recording.accesses().keys().map(|key| key.what.class()).collect();
     assert_eq!(classes.len(), Class::ALL.len(), "a class has no access here");
     let json = recording.to_json().unwrap();
     insta::assert_snapshot!(without_version(&String::from_utf8(json).unwrap()));
+}
+
+/// As khard wrote it when version 2 was its newest.
+const VERSION_2: &[u8] = include_bytes!("fixtures/recording-v2.json");
+
+#[test]
+fn version_2_is_read_as_it_was_meant() {
+    assert_eq!(Recording::from_json(VERSION_2).unwrap(), one_of_each_of_version_2());
 }
 
 /// As khard wrote it when version 1 was its newest.
@@ -309,9 +330,9 @@ fn version_1_is_read_and_says_that_its_khard_saw_no_access() {
 }
 
 #[test]
-fn version_1_is_written_again_as_version_2_without_a_loss() {
+fn version_1_is_written_again_as_version_3_without_a_loss() {
     let read = Recording::from_json(VERSION_1).unwrap();
     let json = read.to_json().unwrap();
-    assert!(json.starts_with(b"{\n\"khard_recording\":2,"));
+    assert!(json.starts_with(b"{\n\"khard_recording\":3,"));
     assert_eq!(Recording::from_json(&json).unwrap(), read);
 }

@@ -65,6 +65,7 @@ pub(crate) fn run(nth: u64) -> Run {
             accesses: AccessCoverage::none("this test records system calls only"),
         },
         notes: Vec::new(),
+        marks: Vec::new(),
     }
 }
 
