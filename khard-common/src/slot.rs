@@ -44,7 +44,8 @@ pub struct Slot {
     /// One byte for each (ABI, number), one bit for each phase ([`crate::phase`]).
     pub table: [u8; TABLE_BYTES],
     /// Living processes that are not the workload, three counters of 16 bits: see [`OTHERS_RUNTIME`]. Zero,
-    /// the usual state, means that every task of the subject is the workload.
+    /// the usual state, means that every task of the subject is the workload, and that nobody wants its calls counted: see
+    /// [`COUNTED`].
     pub others: u64,
     /// [`STARTED`] and [`BORDER_IS_FIRST_EXEC`].
     pub flags: u64,
@@ -79,9 +80,11 @@ pub struct Slot {
     pub accesses_known: u64,
     /// Bytes of the subject in the ring of accesses: added by the programs, taken off by user space.
     pub accesses_in_flight: u64,
+    /// Calls, while [`COUNTED`] is set.
+    pub calls: u64,
 }
 
-const _: () = assert!(size_of::<Slot>() == TABLE_BYTES + 128);
+const _: () = assert!(size_of::<Slot>() == TABLE_BYTES + 136);
 
 /// One runtime process in [`Slot::others`].
 pub const OTHERS_RUNTIME: u64 = 1;
@@ -89,6 +92,9 @@ pub const OTHERS_RUNTIME: u64 = 1;
 pub const OTHERS_JOINING: u64 = 1 << 16;
 /// One joined process in [`Slot::others`].
 pub const OTHERS_JOINER: u64 = 1 << 32;
+/// A bit of [`Slot::others`] that user space sets while somebody looks at how many calls the subject makes. No call is known
+/// then, as far as the fast path is concerned: who is not looked at pays nothing for it.
+pub const COUNTED: u64 = 1 << 48;
 
 /// [`Slot::flags`]: the workload's first instruction has been reached, so who enters now is a joiner.
 pub const STARTED: u64 = 1;
@@ -111,6 +117,8 @@ pub const NO_BORDER: u64 = 8;
 const fn live_phases(others: u64) -> u32 {
     if others == 0 {
         phase::WORKLOAD as u32
+    } else if others & COUNTED != 0 {
+        phase::NEVER
     } else if others & (OTHERS_JOINER - 1) == 0 {
         (phase::WORKLOAD | phase::JOINER) as u32
     } else {
@@ -138,6 +146,12 @@ mod tests {
         assert_eq!(table_index(Abi::Native, 512), None);
         assert_eq!(table_index(Abi::Ia32, 512), None);
         assert_eq!(table_index(Abi::X32, 1024), None);
+    }
+
+    #[test]
+    fn no_call_that_is_to_be_counted_ends_on_the_fast_path() {
+        assert!(!is_known(phase::WORKLOAD, COUNTED));
+        assert!(!is_known(phase::ALL, COUNTED | OTHERS_JOINER));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use khard_common::{
     limits::UNKNOWN_RECORDS,
     phase::RECORD_OWED,
     record::{Header, KIND_SYSCALL, KIND_UNKNOWN_SYSCALL, SyscallRecord},
-    slot::{Abi, Slot, X32_BIT, is_known, table_index},
+    slot::{Abi, COUNTED, Slot, X32_BIT, is_known, table_index},
 };
 
 use crate::{
@@ -18,11 +18,17 @@ use crate::{
 
 /// What happens when the fast exit did not. `nr` as the tracepoint gives it.
 #[inline(never)]
-pub(crate) fn syscall(number: u32, nr: u32, compat: bool) -> i32 {
+pub(crate) fn syscall(number: u32, nr: u32, compat: bool, is_first_copy: bool) -> i32 {
     let Some(slot) = subject::slot(number) else { return 0 };
     if nr == u32::MAX {
         // Cancelled by a tracer or user dispatch: no call (syscall_trace_enter(), kernel/entry/common.c).
         return 0;
+    }
+    // SAFETY: a valid slot.
+    let others = unsafe { core::ptr::read_volatile(&raw const (*slot).others) };
+    if others & COUNTED != 0 && is_first_copy {
+        // SAFETY: a valid slot.
+        unsafe { word::add(&raw mut (*slot).calls, 1) };
     }
     let (abi, plain_nr) = match (compat, nr & X32_BIT != 0) {
         (true, _) => (Abi::Ia32, nr),
@@ -39,7 +45,7 @@ pub(crate) fn syscall(number: u32, nr: u32, compat: bool) -> i32 {
     unsafe {
         let word = (&raw mut (*slot).table).cast::<u8>().add(word_at).cast::<u64>();
         let byte = (core::ptr::read_volatile(word) >> shift) as u8;
-        if is_known(byte, core::ptr::read_volatile(&raw const (*slot).others)) {
+        if is_known(byte, others & !COUNTED) {
             return 0;
         }
         let phase = opaque(phase::of_current(slot, number).into()) as u8;

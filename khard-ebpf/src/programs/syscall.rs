@@ -16,7 +16,7 @@ use crate::{
 /// `raw_tp/sys_enter(regs, id)`: include/trace/events/syscalls.h.
 #[raw_tracepoint(tracepoint = "sys_enter")]
 pub(crate) fn sys_enter(ctx: RawTracePointContext) -> i32 {
-    on_enter(ctx.arg(1))
+    on_enter(ctx.arg(1), true)
 }
 
 /// The same by the perf tracepoint, which is not skipped where raw tracepoints can be preempted.
@@ -24,11 +24,11 @@ pub(crate) fn sys_enter(ctx: RawTracePointContext) -> i32 {
 pub(crate) fn sys_enter_perf(ctx: TracePointContext) -> i32 {
     // SAFETY: the record is {common fields: 8 bytes, long id, args}: TRACE_EVENT_FN(sys_enter). Read in place: a helper
     // would cost more than the rest of the fast path.
-    on_enter(unsafe { core::ptr::read_volatile(ctx.as_ptr().cast::<u64>().add(1)) })
+    on_enter(unsafe { core::ptr::read_volatile(ctx.as_ptr().cast::<u64>().add(1)) }, false)
 }
 
 #[inline(always)]
-fn on_enter(nr: u64) -> i32 {
+fn on_enter(nr: u64, is_first_copy: bool) -> i32 {
     let current = Current::get();
     let number = subject::cached_slot_of(current);
     if number == 0 {
@@ -51,14 +51,14 @@ fn on_enter(nr: u64) -> i32 {
             return 0;
         }
     }
-    beyond_the_fast_path(opaque(nr as u32))
+    beyond_the_fast_path(opaque(nr as u32), is_first_copy)
 }
 
-/// Whatever the fast path did not end, from the start.
+/// Whatever the fast path did not end, from the start. `is_first_copy`: where two programs see each call, one counts.
 #[inline(never)]
-fn beyond_the_fast_path(nr: u32) -> i32 {
+fn beyond_the_fast_path(nr: u32, is_first_copy: bool) -> i32 {
     match subject::slot_of_current() {
         0 => 0,
-        number => learn::syscall(number, nr, Current::get().in_compat_call()),
+        number => learn::syscall(number, nr, Current::get().in_compat_call(), is_first_copy),
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use khard_common::{
     limits::{SLOTS, TABLE_BYTES},
     phase,
-    slot::{STARTED, Slot},
+    slot::{COUNTED, STARTED, Slot},
 };
 use rustix::mm::ProtFlags;
 
@@ -166,6 +166,25 @@ impl Slots {
         }
     }
 
+    /// Has a slot's calls counted, or not any more.
+    pub(crate) fn count(&self, number: SlotNumber, is_counted: bool) {
+        let slot = self.slot(number);
+        // SAFETY: a field of a mapped slot; the programs change other bits of it, and atomically too.
+        let others = unsafe { Self::word(&raw mut (*slot).others) };
+        if is_counted {
+            others.fetch_or(COUNTED, Ordering::AcqRel);
+        } else {
+            others.fetch_and(!COUNTED, Ordering::AcqRel);
+        }
+    }
+
+    /// How many calls were made while they were counted.
+    pub(crate) fn calls(&self, number: SlotNumber) -> u64 {
+        let slot = self.slot(number);
+        // SAFETY: a field of a mapped slot.
+        unsafe { Self::word(&raw mut (*slot).calls) }.load(Ordering::Acquire)
+    }
+
     /// Empties a slot that no program writes any more, and names its next subject (0: none yet).
     pub(super) fn reset(&self, number: SlotNumber, subject_id: u64, flags: u64, mount_ns: u64) {
         let slot = self.slot(number);
@@ -186,6 +205,7 @@ impl Slots {
                 &raw mut (*slot).accesses_unread,
                 &raw mut (*slot).accesses_known,
                 &raw mut (*slot).accesses_in_flight,
+                &raw mut (*slot).calls,
             ] {
                 Self::word(field).store(0, Ordering::Release);
             }
