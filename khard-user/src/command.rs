@@ -33,6 +33,15 @@ pub enum CommandError {
     /// `--user` names nobody.
     #[error("there is no user {0:?} in /etc/passwd: give a name from there, UID or UID:GID")]
     NoSuchUser(String),
+    /// The file for what it prints.
+    #[error("cannot write what the command prints to {}", path.display())]
+    Output {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The cgroup.
     #[error("cannot open {}", path.display())]
     Cgroup {
@@ -50,7 +59,7 @@ impl CommandError {
         match self {
             Self::NotFound(_) => 127,
             Self::NotExecutable { .. } => 126,
-            Self::NoSuchUser(_) | Self::Cgroup { .. } => 125,
+            Self::NoSuchUser(_) | Self::Cgroup { .. } | Self::Output { .. } => 125,
         }
     }
 }
@@ -99,6 +108,15 @@ impl User {
     }
 }
 
+/// Where what a command prints goes.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Where khard's own goes; and the command has the terminal.
+    Inherited,
+    /// To a file, and it reads nothing: somebody else has the terminal.
+    File(std::path::PathBuf),
+}
+
 /// A started command.
 pub struct Started {
     child: Child,
@@ -110,7 +128,12 @@ pub struct Started {
 impl Started {
     /// Starts `argv` in the cgroup. It gets a process group of its own, and the terminal if khard has it, so that
     /// a Ctrl-C reaches it, once, and not khard.
-    pub fn spawn(argv: &[OsString], cgroup: &OwnCgroup, user: Option<&User>) -> Result<Self, CommandError> {
+    pub fn spawn(
+        argv: &[OsString],
+        cgroup: &OwnCgroup,
+        user: Option<&User>,
+        output: &Output,
+    ) -> Result<Self, CommandError> {
         let Some((program, arguments)) = argv.split_first() else {
             return Err(CommandError::NotFound(OsString::new()));
         };
@@ -119,9 +142,17 @@ impl Started {
             .write(true)
             .open(&procs)
             .map_err(|source| CommandError::Cgroup { path: procs, source })?;
-        let terminal = controlling_terminal();
         let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::inherit()).process_group(0).kill_on_drop(false);
+        command.args(arguments).process_group(0).kill_on_drop(false);
+        let terminal = match output {
+            Output::Inherited => controlling_terminal(),
+            Output::File(path) => {
+                let failed = |source| CommandError::Output { path: path.clone(), source };
+                let file = File::create(path).map_err(failed)?;
+                command.stdin(Stdio::null()).stdout(file.try_clone().map_err(failed)?).stderr(file);
+                None
+            }
+        };
         if let Some((name, home)) = user.and_then(|user| user.account.as_ref()) {
             command.env("HOME", home).env("USER", name).env("LOGNAME", name);
         }

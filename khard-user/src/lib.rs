@@ -1,4 +1,5 @@
 //! Everything impure of khard: kernel, container runtimes, terminal, files.
+pub mod agent;
 pub mod bpf;
 mod causes;
 pub mod cgroup;
@@ -15,4 +16,6 @@ pub mod privilege;
 pub mod profiles;
 pub mod runtime;
 pub mod session;
+pub mod stream;
+pub mod subjects;
 pub mod trace;

@@ -20,6 +20,7 @@ use khard_tests::{
 use khard_user::{
     bpf::{AttachChoice, AttachPlan},
     session::{Identity, Session},
+    subjects::Subjects,
 };
 use tempfile::TempDir;
 
@@ -133,12 +134,16 @@ fn recorded_with(plan: &AttachPlan, program: &Path) -> Recording {
         let procs = cgroup.dir().join("cgroup.procs");
         let mut child = Owned::spawn(Command::new("sh").args(["-c", enter]).arg(procs).arg(program));
         while child.is_running() {
-            session.drain();
+            session.drain(true);
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
         assert!(child.wait().success());
-        session.drain();
+        session.drain(true);
         session.end(subject, Ended::SubjectEnded).unwrap();
-        session.recording(&[subject], Ended::SubjectEnded).unwrap().expect("a recording")
+        let mut subjects = Subjects::default();
+        while let Some(message) = session.next_message() {
+            subjects.take(message).unwrap();
+        }
+        subjects.recording(&[subject], Ended::SubjectEnded).unwrap().expect("a recording")
     })
 }

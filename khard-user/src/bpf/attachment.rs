@@ -1,6 +1,7 @@
 //! By what means each hook is watched on this kernel. Owns the choice; loading is `load`'s.
 
 use khard_profile::recording::{Attachment, Class};
+use serde::{Deserialize, Serialize};
 
 use super::{
     hooks::{COPIES, HOOKS, Hook},
@@ -10,7 +11,8 @@ use super::{
 use crate::kernel;
 
 /// What the user asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum AttachChoice {
     /// The best that the kernel offers, class by class.
     #[default]

@@ -3,6 +3,7 @@
 //! Codes: 0 done; 1 a check says no; 2 an error; 3 lossy and not accepted. `trace -- COMMAND` returns the command's
 //! own status, and 125 for khard's failures, a loss that was not accepted included (126 and 127 as env(1)).
 
+mod agent;
 mod check;
 mod doctor;
 mod explain;
@@ -47,6 +48,8 @@ struct Cli {
 enum Verb {
     /// Record a command, pod, container or cgroup, and write its profile
     Trace(Box<trace::Args>),
+    /// Record for a khard elsewhere, which is connected to standard input and output
+    Agent(agent::Args),
     /// Make the profiles again from a recording
     Generate(generate::Args),
     /// Would this profile have refused anything in a recorded run?
@@ -166,6 +169,7 @@ pub fn main() -> ExitCode {
             let failure = args.failure_code();
             (trace::run(*args, cli.quiet), failure)
         }
+        Verb::Agent(args) => (agent::run(&args), ERROR),
         Verb::Generate(args) => (generate::run(&args), ERROR),
         Verb::Check(args) => (check::run(&args), ERROR),
         Verb::Explain(args) => (explain::run(&args), ERROR),
@@ -189,8 +193,12 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 fn exit_code_of(error: &anyhow::Error) -> Option<u8> {
-    match error.downcast_ref::<crate::trace::TraceError>()? {
-        crate::trace::TraceError::Command(error) => Some(error.exit_code()),
+    let of_agent = match error.downcast_ref::<crate::trace::TraceError>() {
+        Some(crate::trace::TraceError::Agent(error)) => Some(error),
+        _ => error.downcast_ref::<crate::agent::AgentError>(),
+    };
+    match of_agent? {
+        crate::agent::AgentError::Command(error) => Some(error.exit_code()),
         _ => None,
     }
 }

@@ -10,13 +10,15 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use khard_profile::escape;
+use khard_profile::{Bytes, escape};
 
 use super::ChoiceArgs;
 use crate::{
+    agent::{AgentError, CommandToRun},
     bpf::AttachChoice,
-    command::{self, User},
-    trace::{self, ContainerTarget, Finished, Options, Report},
+    command::{self, Output, User},
+    stream::{Request, Target},
+    trace::{self, Finished, Options, Report, Source},
 };
 
 /// The classes that can be accepted as lossy.
@@ -79,6 +81,8 @@ Examples:
   khard trace --pod web -n shop -c nginx     attach to one container of a running pod
   khard trace --container 4f1d2c3b --duration 10m
   khard trace --cgroup /system.slice/redis.service
+  khard trace --pod web --wait --until-quiet 5m          end when nothing new has come for five minutes
+  khard trace --pod web --via 'ssh node1 sudo khard agent --stdio'    record there, write here
 
 Exit status: that of COMMAND, or 125 for khard's own failure (126, 127 as env);
 for other targets 0, 3 when something was lost and not accepted, 2 for an error.")]
@@ -104,6 +108,12 @@ pub(super) struct Args {
     /// End after this time (90s, 10m, 2h); COMMAND is then asked to end
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     duration: Option<Duration>,
+    /// End when no subject has shown anything new for this time; COMMAND is then asked to end
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    until_quiet: Option<Duration>,
+    /// Record where this shell command leads: it must run `khard agent --stdio` there
+    #[arg(long, value_name = "SHELL COMMAND", conflicts_with = "command")]
+    via: Option<OsString>,
     /// Where to write
     #[arg(short, long, value_name = "DIR", default_value = "profiles-out")]
     output: PathBuf,
@@ -143,14 +153,13 @@ impl Args {
     }
 
     fn into_options(self, quiet: bool) -> Result<Options> {
-        let pods = self.pod.into_iter().map(|name| ContainerTarget::Pod {
+        let pods = self.pod.into_iter().map(|name| Target::Pod {
             namespace: self.namespace.clone(),
             name,
             container: self.container_of_pod.clone(),
         });
-        let containers: Vec<_> =
-            pods.chain(self.container.into_iter().map(ContainerTarget::Container)).collect();
-        let n_targets = containers.len() + self.cgroup.len() + usize::from(!self.command.is_empty());
+        let targets: Vec<_> = pods.chain(self.container.into_iter().map(Target::Container)).collect();
+        let n_targets = targets.len() + self.cgroup.len() + usize::from(!self.command.is_empty());
         ensure!(
             n_targets > 0,
             "nothing to record: name a --pod, --container, --cgroup, or a command after --"
@@ -158,18 +167,32 @@ impl Args {
         if self.name.is_some() && n_targets > 1 {
             bail!("--name is for a single target, {n_targets} were given");
         }
+        let user = self.user.as_deref().map(User::parse).transpose().map_err(AgentError::from)?;
+        let source = match self.via {
+            Some(via) => Source::Via(via),
+            None => Source::Here {
+                command: (!self.command.is_empty()).then(|| CommandToRun {
+                    argv: self.command,
+                    user,
+                    output: Output::Inherited,
+                }),
+            },
+        };
+        let path = |path: PathBuf| Bytes::from(path.into_os_string().into_encoded_bytes());
         Ok(Options {
-            user: self.user.as_deref().map(User::parse).transpose().map_err(trace::TraceError::from)?,
-            command: (!self.command.is_empty()).then_some(self.command),
-            cgroups: self.cgroup,
-            containers,
-            wait: self.wait,
-            runtime_endpoint: self.runtime_endpoint,
+            request: Request {
+                cgroups: self.cgroup.into_iter().map(path).collect(),
+                targets,
+                wait: self.wait,
+                runtime_endpoint: self.runtime_endpoint,
+                attach: self.attach.into(),
+                outcomes: self.outcomes || self.choices.denies_attempts(),
+            },
+            source,
             out_dir: self.output,
             name: self.name,
             duration: self.duration,
-            attach: self.attach.into(),
-            outcomes: self.outcomes || self.choices.denies_attempts(),
+            until_quiet: self.until_quiet,
             choices: self.choices.into_choices()?,
             live: !quiet && !self.json,
         })

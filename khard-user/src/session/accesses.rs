@@ -1,7 +1,4 @@
-//! Accesses as they come from the ring: decoding, joining of paths, and what was seen of one instance. Knows no map and no
-//! rule.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! Accesses as they come from the ring: decoding, and joining of paths. Knows no map and no rule.
 
 use khard_common::{
     access::{AccessRecord, Op, PARTS, decode, flag},
@@ -12,19 +9,22 @@ use khard_profile::{
     Bytes,
     recording::{
         Access, AccessKey, AppArmorInForce, Certainty, FileAccess, FileFacts, FileOp, FilePerms, IoUringOp,
-        Outcome, Peer, PtraceMode, RunId, Witness,
+        Outcome, Peer, PtraceMode,
     },
 };
 
 use super::resolve::Root;
-use crate::confinement;
+use crate::{
+    confinement,
+    stream::{By, Stage},
+};
 
 /// One access as it was sent.
 pub(super) struct Arrived {
     /// What it is.
     pub(super) key: AccessKey,
-    /// The phase's bit.
-    pub(super) phase: u8,
+    /// When in the subject's life.
+    pub(super) stage: Stage,
     /// Who.
     pub(super) by: By,
 }
@@ -34,18 +34,7 @@ pub(super) enum Told {
     /// Something was asked. `pending`: it may fail yet, and this is how its success will name it.
     Asked { access: Arrived, pending: Option<u64> },
     /// What was asked by that name was done.
-    Done { hash: u64, phase: u8, by: By },
-}
-
-/// Who asked.
-#[derive(Clone, Debug)]
-pub(super) struct By {
-    /// `CLOCK_BOOTTIME`.
-    time_ns: u64,
-    tgid: u32,
-    tid: u32,
-    comm: Bytes,
-    exe: Bytes,
+    Done { hash: u64, stage: Stage, by: By },
 }
 
 /// What a sample says of whom it is about, before anything else is looked at.
@@ -65,8 +54,9 @@ impl<'a> Sample<'a> {
     /// `root`: where paths begin that are mere strings.
     pub(super) fn into_told(self, root: &mut Root) -> Option<Told> {
         let record = &self.record;
+        let stage = Stage::from_mask(record.phase)?;
         if record.op == Op::Done as u8 {
-            return Some(Told::Done { hash: record.args[0], phase: record.phase, by: self.by() });
+            return Some(Told::Done { hash: record.args[0], stage, by: self.by() });
         }
         if self.has(flag::FAULT | flag::TOO_LONG) {
             return None;
@@ -81,7 +71,7 @@ impl<'a> Sample<'a> {
         let inferred = self.has(flag::INFERRED) || is_mount && self.mounts_by_string();
         let certainty = if inferred { Certainty::Inferred } else { Certainty::Exact };
         let access =
-            Arrived { key: AccessKey { what, outcome, certainty }, phase: record.phase, by: self.by() };
+            Arrived { key: AccessKey { what, outcome, certainty }, stage, by: self.by() };
         Some(Told::Asked { access, pending: self.has(flag::PENDING).then_some(record.hash) })
     }
 
@@ -287,83 +277,6 @@ fn as_directory(path: Bytes) -> Bytes {
         return path;
     }
     [path.as_slice(), b"/"].concat().into()
-}
-
-/// All accesses of a tenant or an instance, each with who asked first, by phase bit.
-#[derive(Default)]
-pub(super) struct Accesses {
-    seen: BTreeMap<(AccessKey, u8), By>,
-    /// Of those that were refused: only asked, and done if there is one that was granted.
-    asked: BTreeSet<(AccessKey, u8)>,
-}
-
-impl Accesses {
-    /// Takes one in; true if nothing like it was there.
-    pub(super) fn add(&mut self, arrived: Arrived) -> bool {
-        let Arrived { key, phase, by } = arrived;
-        let mut is_new = false;
-        let kept = self.seen.entry((key, phase)).or_insert_with(|| {
-            is_new = true;
-            by.clone()
-        });
-        if by.time_ns < kept.time_ns {
-            *kept = by;
-        }
-        is_new
-    }
-
-    /// Takes in one that counts as refused until it is known to be done.
-    pub(super) fn add_asked(&mut self, arrived: Arrived) {
-        self.asked.insert((arrived.key.clone(), arrived.phase));
-        self.add(arrived);
-    }
-
-    /// Takes in all of another, which is empty afterwards.
-    pub(super) fn take(&mut self, other: &mut Self) {
-        let Self { seen, asked } = std::mem::take(other);
-        for ((key, phase), by) in seen {
-            self.add(Arrived { key, phase, by });
-        }
-        self.asked.extend(asked);
-    }
-
-    /// Whether this is only the question to what was done.
-    fn was_done(&self, key: &(AccessKey, u8)) -> bool {
-        let done = || AccessKey { outcome: Outcome::Granted, ..key.0.clone() };
-        self.asked.contains(key) && self.seen.contains_key(&(done(), key.1))
-    }
-
-    /// Whether it mounted an overlay itself, or a file system that was made without mount(2) and is not named when it gets its place.
-    pub(super) fn may_have_overlay_of_its_own(&self) -> bool {
-        let is_overlay = |what: &Access| match what {
-            Access::Mount { fstype, source, flags, .. } => {
-                fstype.as_slice() == b"overlay" || flags & libc::MS_MOVE != 0 && source.as_slice().is_empty()
-            }
-            _ => false,
-        };
-        self.seen.keys().any(|(key, _)| is_overlay(&key.what))
-    }
-
-    /// How many.
-    pub(super) fn len(&self) -> usize {
-        self.seen.len()
-    }
-
-    /// Each with its phase bit and its witness in a run.
-    pub(super) fn iter(&self, run: RunId) -> impl Iterator<Item = (&AccessKey, u8, Witness)> {
-        let found = self.seen.iter().filter(|(key, _)| !self.was_done(key));
-        found.map(move |((key, phase), by)| {
-            let witness = Witness {
-                time_ns: by.time_ns.saturating_sub(run.start_ns),
-                run,
-                tgid: by.tgid,
-                tid: by.tid,
-                comm: by.comm.clone(),
-                exe: by.exe.clone(),
-            };
-            (key, *phase, witness)
-        })
-    }
 }
 
 #[cfg(test)]

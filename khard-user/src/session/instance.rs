@@ -4,7 +4,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    time::Instant,
 };
 
 use khard_common::stats;
@@ -12,21 +11,18 @@ use khard_profile::{
     Bytes,
     recording::{
         AccessCoverage, Attachment, BadRunId, Class, Confinement, ContainerRun, Coverage, Ended, From, Host,
-        NotObserved, Observed, Proof, Recording, Run, RunCoverage, RunId, Runtime, SeccompInForce, Subject,
-        UnknownRun,
+        NotObserved, Observed, Proof, Run, RunCoverage, RunId, Runtime, SeccompInForce, Subject,
     },
 };
-use serde::Serialize;
-
-use super::{Tenant, seen::Seen};
+use super::{
+    Tenant,
+    seen::{Facts, Seen},
+};
 use crate::{
     bpf::{Bpf, Misses, PROGRAMS, Role, SlotNumber, Stats, Watched, Watching, of_class},
     host,
+    stream::{SubjectId, SubjectState},
 };
-
-/// An instance within a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct InstanceId(pub(super) u32);
 
 /// Who an instance is, as far as whoever named it knows.
 #[derive(Clone, Debug)]
@@ -93,7 +89,7 @@ pub(super) struct End {
 /// One recorded instance.
 pub struct Instance {
     /// Its id.
-    pub id: InstanceId,
+    pub id: SubjectId,
     /// Its cgroup.
     pub cgroup_id: u64,
     /// Below the tree's root.
@@ -105,8 +101,8 @@ pub struct Instance {
     pub(super) started_unix_ms: u64,
     pub(super) slots: Vec<SlotNumber>,
     pub(super) seen: Seen,
-    /// When the last new call came: its number, and its ABI in the table's numbering.
-    pub last_new: Option<(Instant, u32, u32)>,
+    /// What a client was told as a whole; `None` if it has to be told again.
+    pub(super) told: Option<Facts>,
     pub(super) was_populated: bool,
     pub(super) ended: Option<End>,
 }
@@ -134,41 +130,34 @@ impl Instance {
         self.ended.as_ref().map(|end| end.why)
     }
 
-    /// Calls seen so far in workload and joiners, as of the last refresh.
-    pub fn n_calls(&self) -> usize {
-        self.seen.n_calls(self.is_container())
-    }
-
-    /// Accesses seen so far, as of the last refresh.
-    pub fn n_accesses(&self) -> usize {
-        self.seen.n_accesses()
-    }
-
     /// Whether a border between whoever prepares a process and its work is to be expected: not in a plain cgroup.
     fn is_container(&self) -> bool {
         !matches!(self.identity.subject, Subject::Cgroup { .. })
     }
 
-    /// Adds all observations to a recording that has the run.
-    pub(super) fn write_to(&self, recording: &mut Recording, run: RunId) -> Result<(), UnknownRun> {
-        self.seen.write_to(recording, run, self.is_container())
-    }
-
     pub(super) fn has_sightings(&self, tenants: &BTreeMap<SlotNumber, Tenant>) -> bool {
-        self.slots.iter().filter_map(|slot| tenants.get(slot)).any(|tenant| !tenant.sightings.is_empty())
+        self.slots.iter().filter_map(|slot| tenants.get(slot)).any(|tenant| !tenant.calls.is_empty())
     }
 
-    pub(super) fn read(&mut self, bpf: &Bpf, tenants: &mut BTreeMap<SlotNumber, Tenant>) {
-        for slot in &self.slots {
-            if let Some(tenant) = tenants.get_mut(slot) {
-                self.seen.accesses.take(&mut tenant.sightings.accesses);
-            }
+    pub(super) fn read(&mut self, bpf: &Bpf, tenants: &BTreeMap<SlotNumber, Tenant>) {
+        self.seen.update(self.slots.iter().map(|slot| bpf.slots().view(*slot)));
+        let tenants = self.slots.iter().filter_map(|slot| tenants.get(slot));
+        tenants.flat_map(|tenant| &tenant.unknown).for_each(|call| self.seen.note_unknown(*call));
+    }
+
+    pub(super) fn facts(&self) -> Facts {
+        self.seen.facts(self.is_container())
+    }
+
+    /// All that a client is told of it as a whole.
+    pub(super) fn state(&self, run: Run) -> SubjectState {
+        SubjectState {
+            id: self.id,
+            label: self.identity.label.clone(),
+            subject: self.identity.subject.clone(),
+            run,
+            placement: self.seen.placement(self.is_container()),
         }
-        let mine = self
-            .slots
-            .iter()
-            .filter_map(|slot| Some((bpf.slots().view(*slot), &tenants.get(slot)?.sightings)));
-        self.seen.update(mine);
     }
 
     pub(super) fn freeze(&mut self, why: Ended, at_ns: u64, misses: Misses, stats: Stats) {
@@ -180,14 +169,13 @@ impl Instance {
         &self,
         boot_id: &str,
         machine: &Host,
-        if_alive: Ended,
         watching: &Watching,
         misses: &Misses,
         stats: &Stats,
     ) -> Result<Run, BadRunId> {
         let (why, until_ns, misses, stats) = match &self.ended {
             Some(end) => (end.why, end.at_ns, &end.misses, &end.stats),
-            None => (if_alive, host::boot_time_ns(), misses, stats),
+            None => (Ended::Checkpoint, host::boot_time_ns(), misses, stats),
         };
         let start_ns = self.start.ns();
         Ok(Run {
@@ -196,8 +184,8 @@ impl Instance {
             duration_ms: until_ns.saturating_sub(start_ns) / 1_000_000,
             ended: why,
             cgroup_path: Bytes::from(std::os::unix::ffi::OsStrExt::as_bytes(self.cgroup_path.as_os_str())),
-            init_pid: self.identity.init_pid.or(self.seen.first_tgid),
-            joiners: self.seen.joins,
+            init_pid: self.identity.init_pid.or(self.seen.first_tgid()),
+            joiners: self.seen.counts.joins,
             container: self.identity.container.clone(),
             runtime: self.identity.runtime.clone(),
             host: machine.clone(),
@@ -207,6 +195,7 @@ impl Instance {
                 accesses: AccessCoverage::new(|class| self.access_coverage(class, watching, misses, stats)),
             },
             notes: self.notes(watching, misses, stats),
+            marks: Vec::new(),
         })
     }
 
@@ -257,7 +246,7 @@ impl Instance {
         let Some(by) = means.last().copied() else {
             return Coverage::None(NotObserved { reason: unseen.first().cloned().unwrap_or_default() });
         };
-        let counts = self.seen.access_counts;
+        let counts = self.seen.counts.accesses;
         let mut lost = counted(&ways_to_lose_a_subject(stats));
         lost.extend(counted(&[
             ("accesses_ring_full", counts.failed - counts.over_limit.min(counts.failed)),
@@ -281,7 +270,7 @@ impl Instance {
             Watched::Absent | Watched::Not { .. } => false,
         };
         let sees_layers = watching.iter().any(|(hook, watched)| hook.name == OF_LAYERS && is_seen(watched));
-        !sees_layers && self.seen.accesses.may_have_overlay_of_its_own()
+        !sees_layers && self.seen.may_have_overlay_of_its_own
     }
 
     fn notes(&self, watching: &Watching, misses: &Misses, stats: &Stats) -> Vec<String> {
@@ -303,17 +292,17 @@ impl Instance {
         if self.misses_layers(watching, misses) {
             add(LAYERS_UNSEEN.to_owned());
         }
-        if self.seen.records_failed > 0 {
+        if self.seen.counts.records_failed > 0 {
             add(format!(
                 "{} records found no room at first: some witnesses may be later than the first call",
-                self.seen.records_failed
+                self.seen.counts.records_failed
             ));
         }
         let unknown: Vec<_> = self.seen.unknown().map(|(abi, nr)| format!("{nr} ({abi})")).collect();
-        if self.seen.unknown_calls > 0 {
+        if self.seen.counts.unknown_calls > 0 {
             add(format!(
                 "{} calls had numbers that no kernel up to 7.3 implements ({}): they failed with ENOSYS",
-                self.seen.unknown_calls,
+                self.seen.counts.unknown_calls,
                 if unknown.is_empty() { "which ones is not known".to_owned() } else { unknown.join(", ") }
             ));
         }

@@ -1,44 +1,44 @@
 //! A recording session: the kernel programs at work, who is recorded, and what was seen of them.
 //!
 //! Owns attribution: which slot is whose. It is told who a cgroup is (by `trace`) and never asks a runtime
-//! itself: it records first, names come later. What happens is told as [`Message`]s, the one seam that every
-//! client sits on.
+//! itself: it records first, names come later. What happens is told as [`Message`]s, and not kept: that is the client's.
 
 mod accesses;
 mod instance;
-mod message;
 mod resolve;
 mod seen;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     io,
     path::PathBuf,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use aya::maps::{MapData, RingBuf};
 use khard_common::{
     record::{BirthRecord, Record, SyscallRecord, decode, until_nul},
-    slot::{BORDER_IS_FIRST_EXEC, NO_BORDER, STARTED},
+    limits::EXE_BYTES,
+    slot::{BORDER_IS_FIRST_EXEC, NO_BORDER, STARTED, X32_BIT},
     stats,
 };
-use khard_profile::recording::{Ended, Host, Recording, Run, Subject};
+use khard_profile::{
+    Bytes,
+    recording::{AccessKey, Ended, Host, Outcome, Subject},
+};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use self::{
-    accesses::Sample,
+    accesses::{Arrived, Sample, Told},
     resolve::Root,
-    seen::{Seen, Sightings},
+    seen::{Seen, abi_of_table, place_of},
 };
-pub use self::{
-    instance::{Identity, Instance, InstanceId, Start},
-    message::Message,
-};
+pub use self::instance::{Identity, Instance, Start};
 use crate::{
-    bpf::{AttachChoice, AttachPlan, Bpf, LoadError, Misses, PROGRAMS, Role, SlotNumber, rise},
+    bpf::{AttachChoice, AttachPlan, Bpf, LoadError, Misses, PROGRAMS, Role, SlotNumber, Stats, rise},
     cgroup::{CgroupError, CgroupTree},
     confinement, host,
+    stream::{By, Message, Rate, Stage, SubjectId},
 };
 
 /// A session cannot begin or go on.
@@ -77,19 +77,49 @@ pub struct Birth {
 }
 
 /// Who has a slot.
+#[derive(Default)]
 struct Tenant {
-    owner: Option<InstanceId>,
+    owner: Option<SubjectId>,
     birth: Option<Birth>,
-    sightings: Sightings,
+    /// Places in the table and phase bits of the records that came. A program that runs twice for a call sends twice.
+    calls: BTreeSet<(usize, u8)>,
+    /// ABI and number of calls that the table has no place for.
+    unknown: BTreeSet<(u32, u32)>,
+    /// By the kernel's hash: what was asked, and may have failed.
+    pending: HashMap<u64, AccessKey>,
+    /// What came while it had no owner, in order.
+    early: Vec<Sighting>,
     /// Where paths that are mere strings begin.
     root: Root,
 }
 
+/// A first sighting, as it came.
+enum Sighting {
+    Call(SyscallRecord),
+    Access { key: AccessKey, stage: Stage, asked: bool, by: By },
+}
+
 impl Tenant {
-    fn new(birth: Option<Birth>) -> Self {
-        Self { owner: None, birth, sightings: Sightings::default(), root: Root::default() }
+    /// What an arriving access says; `None` for the outcome of one that is not there: a profile has no rule for that.
+    fn sighting(&mut self, told: Told) -> Option<Sighting> {
+        let (Arrived { key, stage, by }, asked) = match told {
+            Told::Asked { access, pending } => {
+                if let Some(hash) = pending {
+                    self.pending.insert(hash, access.key.clone());
+                }
+                (access, pending.is_some())
+            }
+            Told::Done { hash, stage, by } => {
+                let key = AccessKey { outcome: Outcome::Granted, ..self.pending.get(&hash)?.clone() };
+                (Arrived { key, stage, by }, false)
+            }
+        };
+        Some(Sighting::Access { key, stage, asked, by })
     }
 }
+
+/// The kernel's counters for the whole node, of whose changes every subject is told; not more often than this.
+const COUNTERS_TOLD: Duration = Duration::from_secs(5);
 
 /// A running session.
 pub struct Session {
@@ -103,10 +133,20 @@ pub struct Session {
     misses_before: Misses,
     watches_births: bool,
     tenants: BTreeMap<SlotNumber, Tenant>,
-    instances: BTreeMap<InstanceId, Instance>,
+    instances: BTreeMap<SubjectId, Instance>,
     next_instance: u32,
     messages: VecDeque<Message>,
     unsent_births: u64,
+    /// The counters that every living subject was told, and when.
+    counters_told: Option<(Instant, Misses, Stats)>,
+    looked_at: Option<LookedAt>,
+}
+
+/// Whose calls are counted, and what the count was when it was last read (`CLOCK_BOOTTIME`; 0: it was not).
+struct LookedAt {
+    subject: SubjectId,
+    since_ns: u64,
+    calls: u64,
 }
 
 impl Session {
@@ -139,6 +179,8 @@ impl Session {
             next_instance: 0,
             messages: VecDeque::new(),
             unsent_births: 0,
+            counters_told: None,
+            looked_at: None,
         })
     }
 
@@ -163,15 +205,10 @@ impl Session {
         cgroup_id: u64,
         path: PathBuf,
         identity: Identity,
-    ) -> Result<InstanceId, SessionError> {
+    ) -> Result<SubjectId, SessionError> {
         let slot = self.bpf.register(cgroup_id, BORDER_IS_FIRST_EXEC, 0)?;
-        Ok(self.add_instance(
-            slot,
-            cgroup_id,
-            path,
-            identity,
-            Start::FirstInstruction { born_ns: host::boot_time_ns() },
-        ))
+        let start = Start::FirstInstruction { born_ns: host::boot_time_ns() };
+        self.add_instance(slot, cgroup_id, path, identity, start)
     }
 
     /// Records a cgroup that is there already, usually with its workload.
@@ -180,7 +217,7 @@ impl Session {
         cgroup_id: u64,
         path: PathBuf,
         identity: Identity,
-    ) -> Result<InstanceId, SessionError> {
+    ) -> Result<SubjectId, SessionError> {
         let (processes, place) = (self.tree.processes(&path), path.clone());
         let mount_ns = processes.first().and_then(|pid| confinement::mount_ns_of(*pid)).unwrap_or(0);
         let border = border_flag(&identity);
@@ -196,7 +233,7 @@ impl Session {
             path,
             identity,
             Start::Late { attached_ns: host::boot_time_ns() },
-        );
+        )?;
         if let Some(instance) = self.instances.get_mut(&id) {
             // Listed again: who came before the programs knew the cgroup was not seen to come.
             let processes = if processes.is_empty() { processes } else { self.tree.processes(&place) };
@@ -207,7 +244,7 @@ impl Session {
     }
 
     /// Names the owner of a newborn cgroup.
-    pub fn claim(&mut self, birth: &Birth, identity: Identity) -> InstanceId {
+    pub fn claim(&mut self, birth: &Birth, identity: Identity) -> Result<SubjectId, SessionError> {
         let start = Start::FirstInstruction { born_ns: birth.born_ns };
         // What was done there until now was a runtime's, or of whoever made the cgroup.
         self.bpf.slots().learn(birth.slot, border_flag(&identity), 0);
@@ -215,12 +252,10 @@ impl Session {
     }
 
     /// Gives a newborn cgroup to an instance that has one already: a cgroup inside its own.
-    pub fn claim_for(&mut self, birth: &Birth, id: InstanceId) {
-        if let (Some(tenant), Some(instance)) =
-            (self.tenants.get_mut(&birth.slot), self.instances.get_mut(&id))
-        {
-            tenant.owner = Some(id);
+    pub fn claim_for(&mut self, birth: &Birth, id: SubjectId) {
+        if let Some(instance) = self.instances.get_mut(&id) {
             instance.slots.push(birth.slot);
+            self.give(birth.slot, id);
         }
     }
 
@@ -239,7 +274,7 @@ impl Session {
     }
 
     /// The instance that records this cgroup or one around it.
-    pub fn instance_around(&self, path: &std::path::Path) -> Option<InstanceId> {
+    pub fn instance_around(&self, path: &std::path::Path) -> Option<SubjectId> {
         let around =
             |instance: &&Instance| instance.ended.is_none() && path.starts_with(&instance.cgroup_path);
         self.instances.values().filter(around).max_by_key(|i| i.cgroup_path.as_os_str().len()).map(|i| i.id)
@@ -251,46 +286,49 @@ impl Session {
     }
 
     /// One instance.
-    pub fn instance(&self, id: InstanceId) -> Option<&Instance> {
+    pub fn instance(&self, id: SubjectId) -> Option<&Instance> {
         self.instances.get(&id)
     }
 
     /// Changes what is known of an instance: a runtime may tell its image later than its first call.
-    pub fn identity_mut(&mut self, id: InstanceId) -> Option<&mut Identity> {
-        self.instances.get_mut(&id).map(|instance| &mut instance.identity)
+    pub fn identity_mut(&mut self, id: SubjectId) -> Option<&mut Identity> {
+        let instance = self.instances.get_mut(&id)?;
+        instance.told = None;
+        Some(&mut instance.identity)
     }
 
-    /// Waits until the kernel programs have sent something. Cancel safe.
-    pub async fn readable(&mut self) -> io::Result<()> {
+    /// Waits until the kernel programs have sent something: calls and births, and where somebody takes them, accesses. Cancel safe.
+    pub async fn readable(&mut self, takes_accesses: bool) -> io::Result<()> {
         tokio::select! {
             ready = self.ring.readable_mut() => ready?.clear_ready(),
-            ready = self.access_ring.readable_mut() => ready?.clear_ready(),
+            ready = self.access_ring.readable_mut(), if takes_accesses => ready?.clear_ready(),
         }
         Ok(())
     }
 
-    /// Takes in all records that are there.
-    pub fn drain(&mut self) {
+    /// Takes in all records of calls and births that are there, and where somebody takes them, of accesses.
+    pub fn drain(&mut self, takes_accesses: bool) {
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }
         while let Some(sample) = self.ring.get_mut().next() {
             match decode(&sample) {
-                Some(Record::Birth(birth)) => {
-                    ingest_birth(&mut self.tenants, &self.tree, birth);
-                }
+                Some(Record::Birth(birth)) => ingest_birth(&mut self.tenants, &self.tree, birth),
                 Some(Record::Syscall(call)) => {
-                    let (owner, is_new) = ingest_call(&mut self.tenants, call);
-                    if let Some(owner) = owner
-                        && is_new
-                    {
-                        if let Some(instance) = self.instances.get_mut(&owner) {
-                            instance.last_new = Some((Instant::now(), call.nr, call.abi));
-                        }
-                        self.messages.push_back(Message::first_sighting(owner, call));
+                    let tenant =
+                        SlotNumber::new(call.header.slot).and_then(|slot| self.tenants.get_mut(&slot));
+                    let Some((tenant, at)) = tenant.zip(place_of(call)) else { continue };
+                    if tenant.calls.insert((at, call.header.phase)) {
+                        tell(&mut self.messages, &mut self.instances, tenant, Sighting::Call(*call));
                     }
                 }
-                Some(Record::UnknownSyscall(call)) => ingest_unknown(&mut self.tenants, call),
+                Some(Record::UnknownSyscall(call)) => {
+                    if let Some(tenant) =
+                        SlotNumber::new(call.header.slot).and_then(|slot| self.tenants.get_mut(&slot))
+                    {
+                        tenant.unknown.insert((call.abi, call.nr));
+                    }
+                }
                 None => tracing::error!(
                     "the kernel programs sent a record of {} bytes that khard does not know",
                     sample.len()
@@ -298,7 +336,9 @@ impl Session {
             }
         }
         self.find_unsent_births();
-        self.drain_accesses();
+        if takes_accesses {
+            self.drain_accesses();
+        }
     }
 
     fn drain_accesses(&mut self) {
@@ -320,10 +360,20 @@ impl Session {
             if !self.tenants.contains_key(&slot) && self.bpf.slot_of(sample.record.subject_id) != Some(slot) {
                 continue;
             }
-            let tenant = self.tenants.entry(slot).or_insert_with(|| Tenant::new(None));
-            if let Some(told) = sample.into_told(&mut tenant.root) {
-                tenant.sightings.take_in(told);
+            let tenant = self.tenants.entry(slot).or_default();
+            let told = sample.into_told(&mut tenant.root);
+            if let Some(sighting) = told.and_then(|told| tenant.sighting(told)) {
+                tell(&mut self.messages, &mut self.instances, tenant, sighting);
             }
+        }
+    }
+
+    /// Names the owner of a slot, and tells what came before it had one.
+    fn give(&mut self, slot: SlotNumber, id: SubjectId) {
+        let tenant = self.tenants.entry(slot).or_default();
+        tenant.owner = Some(id);
+        for sighting in std::mem::take(&mut tenant.early) {
+            tell(&mut self.messages, &mut self.instances, tenant, sighting);
         }
     }
 
@@ -349,7 +399,7 @@ impl Session {
             let path = self.tree.path_of_id(cgroup_id).unwrap_or_default();
             let born_ns = host::boot_time_ns();
             let birth = Birth { slot, cgroup_id, path, born_ns, since: Instant::now() };
-            self.tenants.entry(slot).or_insert_with(|| Tenant::new(None)).birth = Some(birth);
+            self.tenants.entry(slot).or_default().birth = Some(birth);
         }
     }
 
@@ -358,15 +408,38 @@ impl Session {
         self.messages.pop_front()
     }
 
-    /// Brings every living instance's set of calls up to date with the kernel's tables.
-    pub fn refresh(&mut self) {
+    /// How much there is to tell.
+    pub fn n_messages(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Looks at the kernel's tables and counters, and tells of every living instance what is new there.
+    pub fn refresh(&mut self) -> Result<(), SessionError> {
+        let (misses, stats) = (self.misses()?, self.bpf.stats());
+        let all = match &self.counters_told {
+            Some((at, _, _)) if at.elapsed() < COUNTERS_TOLD => false,
+            Some((_, told_misses, told_stats)) => *told_misses != misses || *told_stats != stats,
+            None => true,
+        };
         for instance in self.instances.values_mut().filter(|instance| instance.ended.is_none()) {
-            instance.read(&self.bpf, &mut self.tenants);
+            instance.read(&self.bpf, &self.tenants);
+            tell_table(&mut self.messages, instance);
+            let facts = instance.facts();
+            if all || instance.told.as_ref() != Some(&facts) {
+                instance.told = Some(facts);
+                let run =
+                    instance.run(&self.boot_id, &self.host, self.bpf.watching(), &misses, &stats).map_err(wrong)?;
+                self.messages.push_back(Message::Subject(Box::new(instance.state(run))));
+            }
         }
+        if all {
+            self.counters_told = Some((Instant::now(), misses, stats));
+        }
+        Ok(())
     }
 
     /// Instances that had processes and have none any more, or whose cgroup is gone.
-    pub fn emptied(&mut self) -> Vec<InstanceId> {
+    pub fn emptied(&mut self) -> Vec<SubjectId> {
         let tree = &self.tree;
         let mut emptied = Vec::new();
         for instance in self.instances.values_mut().filter(|instance| instance.ended.is_none()) {
@@ -382,8 +455,8 @@ impl Session {
         emptied
     }
 
-    /// Ends an instance: reads its tables for the last time and frees its slots.
-    pub fn end(&mut self, id: InstanceId, why: Ended) -> Result<(), SessionError> {
+    /// Ends an instance: reads its tables for the last time, tells how it stands, and frees its slots.
+    pub fn end(&mut self, id: SubjectId, why: Ended) -> Result<(), SessionError> {
         let (misses, stats) = (self.misses()?, self.bpf.stats());
         let is_alive = |instance: &&Instance| instance.ended.is_none();
         let Some(slots) = self.instances.get(&id).filter(is_alive).map(|instance| instance.slots.clone())
@@ -396,12 +469,23 @@ impl Session {
         }
         self.drain_accesses();
         let Some(instance) = self.instances.get_mut(&id) else { return Ok(()) };
-        instance.read(&self.bpf, &mut self.tenants);
+        instance.read(&self.bpf, &self.tenants);
+        tell_table(&mut self.messages, instance);
         instance.freeze(why, host::boot_time_ns(), misses, stats);
         for slot in std::mem::take(&mut instance.slots) {
             self.tenants.remove(&slot);
         }
-        self.messages.push_back(Message::SubjectEnded { subject: id, why });
+        self.tell_state(id)
+    }
+
+    /// Tells how an instance stands.
+    fn tell_state(&mut self, id: SubjectId) -> Result<(), SessionError> {
+        let (misses, stats) = (self.misses()?, self.bpf.stats());
+        let Some(instance) = self.instances.get_mut(&id) else { return Ok(()) };
+        let run =
+            instance.run(&self.boot_id, &self.host, self.bpf.watching(), &misses, &stats).map_err(wrong)?;
+        instance.told = Some(instance.facts());
+        self.messages.push_back(Message::Subject(Box::new(instance.state(run))));
         Ok(())
     }
 
@@ -422,22 +506,58 @@ impl Session {
         births + misses.iter().filter(|(name, _)| of_calls(name)).map(|(_, n)| *n).min().unwrap_or(0)
     }
 
-    /// The recording of some instances of one subject. Living ones are marked with `if_alive`.
-    pub fn recording(&self, ids: &[InstanceId], if_alive: Ended) -> Result<Option<Recording>, SessionError> {
-        let chosen: Vec<_> = ids.iter().filter_map(|id| self.instances.get(id)).collect();
-        let Some(first) = chosen.first() else { return Ok(None) };
-        let assemble = |error: khard_profile::recording::UnknownRun| SessionError::Assemble(Box::new(error));
-        let (misses, stats) = (self.misses()?, self.bpf.stats());
-        let mut recording = Recording::new(first.identity.subject.clone());
-        for instance in chosen {
-            let run: Run = instance
-                .run(&self.boot_id, &self.host, if_alive, self.bpf.watching(), &misses, &stats)
-                .map_err(|error| SessionError::Assemble(Box::new(error)))?;
-            let id = run.id;
-            recording.add_run(run);
-            instance.write_to(&mut recording, id).map_err(assemble)?;
+    /// Everyone who is recorded still.
+    pub fn living(&self) -> impl Iterator<Item = SubjectId> {
+        self.instances.values().filter(|instance| instance.ended.is_none()).map(|instance| instance.id)
+    }
+
+    /// Names this moment.
+    pub fn mark(&mut self, label: Bytes) {
+        self.messages.push_back(Message::Mark { at_ns: host::boot_time_ns(), label });
+    }
+
+    /// Counts the calls of this subject from now on, and of no other: counting costs.
+    pub fn look(&mut self, subject: Option<SubjectId>) {
+        self.count_looked_at(false);
+        self.looked_at = subject.map(|subject| LookedAt { subject, since_ns: 0, calls: 0 });
+        self.count_looked_at(true);
+    }
+
+    fn count_looked_at(&self, is_counted: bool) {
+        let looked_at = self.looked_at.as_ref().and_then(|at| self.instances.get(&at.subject));
+        for slot in looked_at.iter().flat_map(|instance| &instance.slots) {
+            self.bpf.slots().count(*slot, is_counted);
         }
-        Ok(Some(recording))
+    }
+
+    /// How busy the subject is that somebody looks at, since this was asked before.
+    fn rate(&mut self, now_ns: u64) -> Option<Rate> {
+        // Slots that came later too.
+        self.count_looked_at(true);
+        let looked_at = self.looked_at.as_mut()?;
+        let instance = self.instances.get(&looked_at.subject)?;
+        let calls = instance.slots.iter().map(|slot| self.bpf.slots().calls(*slot)).sum();
+        let before = std::mem::replace(looked_at, LookedAt { since_ns: now_ns, calls, ..*looked_at });
+        if before.since_ns == 0 || instance.ended.is_some() {
+            return None;
+        }
+        let elapsed_ms = (now_ns - before.since_ns).max(1_000_000) / 1_000_000;
+        Some(Rate {
+            subject: before.subject,
+            calls_per_s: calls.saturating_sub(before.calls).saturating_mul(1000) / elapsed_ms,
+        })
+    }
+
+    /// Tells that the session is alive, and what it counts.
+    pub fn pulse(&mut self) {
+        let (now_ns, lost) = (host::boot_time_ns(), self.n_lost());
+        let rate = self.rate(now_ns);
+        self.messages.push_back(Message::Pulse { now_ns, lost, rate });
+    }
+
+    /// The machine.
+    pub fn host(&self) -> &Host {
+        &self.host
     }
 
     fn add_instance(
@@ -447,16 +567,9 @@ impl Session {
         cgroup_path: PathBuf,
         identity: Identity,
         start: Start,
-    ) -> InstanceId {
-        let id = InstanceId(self.next_instance);
+    ) -> Result<SubjectId, SessionError> {
+        let id = SubjectId(self.next_instance);
         self.next_instance += 1;
-        self.messages.push_back(Message::SubjectAdded {
-            subject: id,
-            name: identity.label.clone(),
-            from_first_instruction: matches!(start, Start::FirstInstruction { .. }),
-        });
-        let tenant = self.tenants.entry(slot).or_insert_with(|| Tenant::new(None));
-        tenant.owner = Some(id);
         let instance = Instance {
             id,
             cgroup_id,
@@ -466,13 +579,62 @@ impl Session {
             started_unix_ms: host::unix_time_ms(),
             slots: vec![slot],
             seen: Seen::default(),
-            last_new: None,
+            told: None,
             was_populated: false,
             ended: None,
         };
         self.instances.insert(id, instance);
-        id
+        // Before anything that it did.
+        self.tell_state(id)?;
+        self.give(slot, id);
+        Ok(id)
     }
+}
+
+/// A contradiction in what khard itself knows.
+fn wrong(error: impl std::error::Error + Send + Sync + 'static) -> SessionError {
+    SessionError::Assemble(Box::new(error))
+}
+
+/// Tells of a sighting, or keeps it until its tenant has an owner.
+fn tell(
+    messages: &mut VecDeque<Message>,
+    instances: &mut BTreeMap<SubjectId, Instance>,
+    tenant: &mut Tenant,
+    sighting: Sighting,
+) {
+    let Some(subject) = tenant.owner else { return tenant.early.push(sighting) };
+    let Some(instance) = instances.get_mut(&subject) else { return };
+    messages.extend(match sighting {
+        Sighting::Call(call) => {
+            instance.seen.note(&call);
+            let stage = Stage::from_mask(call.header.phase);
+            stage.map(|stage| Message::Call {
+                subject,
+                abi: abi_of_table(call.abi),
+                nr: call.nr & !X32_BIT,
+                stage,
+                by: Some(By {
+                    time_ns: call.header.time_ns,
+                    tgid: call.tgid,
+                    tid: call.tid,
+                    comm: until_nul(&call.comm).into(),
+                    exe: until_nul(&call.exe[..(call.exe_len as usize).min(EXE_BYTES)]).into(),
+                }),
+            })
+        }
+        Sighting::Access { key, stage, asked, by } => {
+            instance.seen.note_access(&key.what);
+            Some(Message::Access { subject, key, stage, asked, by })
+        }
+    });
+}
+
+/// Tells what is in an instance's table and came with no record.
+fn tell_table(messages: &mut VecDeque<Message>, instance: &mut Instance) {
+    let subject = instance.id;
+    let untold = instance.seen.untold().into_iter();
+    messages.extend(untold.map(|(abi, nr, stage)| Message::Call { subject, abi, nr, stage, by: None }));
 }
 
 /// Whether a border between whoever prepares a process and its work is to be expected.
@@ -504,23 +666,5 @@ fn ingest_birth(tenants: &mut BTreeMap<SlotNumber, Tenant>, tree: &CgroupTree, r
         born_ns: record.header.time_ns,
         since: Instant::now(),
     };
-    let tenant = tenants.entry(slot).or_insert_with(|| Tenant::new(None));
-    tenant.birth = Some(birth);
-}
-
-/// The instance, if it has a name already, and whether this is news.
-fn ingest_call(
-    tenants: &mut BTreeMap<SlotNumber, Tenant>,
-    call: &SyscallRecord,
-) -> (Option<InstanceId>, bool) {
-    let Some(tenant) = SlotNumber::new(call.header.slot).and_then(|slot| tenants.get_mut(&slot)) else {
-        return (None, false);
-    };
-    (tenant.owner, tenant.sightings.add(call))
-}
-
-fn ingest_unknown(tenants: &mut BTreeMap<SlotNumber, Tenant>, call: &SyscallRecord) {
-    if let Some(tenant) = SlotNumber::new(call.header.slot).and_then(|slot| tenants.get_mut(&slot)) {
-        tenant.sightings.add_unknown(call);
-    }
+    tenants.entry(slot).or_default().birth = Some(birth);
 }

@@ -1,80 +1,23 @@
-//! What was seen of one instance: the union of its slots' tables, and the witnesses. Knows no slot and no map.
+//! What is known of one instance on this side of the stream: the union of its slots' tables and counters, and what of it was
+//! told. Knows no slot and no map, and keeps no access: those are the client's.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use khard_common::{
-    limits::{EXE_BYTES, TABLE_BYTES},
+    limits::TABLE_BYTES,
     phase,
-    record::{SyscallRecord, until_nul},
+    record::SyscallRecord,
     slot::{Abi as TableAbi, BORDER_BY_A_CHILD, STARTED, X32_BIT, table_index, table_key},
 };
-use khard_profile::{
-    Bytes,
-    recording::{
-        Abi, AccessKey, Outcome, Phase, PhaseSet, Recording, RunId, SyscallKey, UnknownRun, Witness,
-    },
+use khard_profile::recording::{Abi, Access, Phase};
+
+use crate::{
+    bpf::{AccessCounts, SlotView},
+    stream::{Placement, Stage},
 };
 
-use super::accesses::{Accesses, Arrived, Told};
-use crate::bpf::{AccessCounts, SlotView};
-
-/// First sightings as they came from the ring.
-#[derive(Default)]
-pub(super) struct Sightings {
-    /// By place in the table and phase bit.
-    witnesses: BTreeMap<(usize, u8), SyscallRecord>,
-    /// ABI and number of calls that the table has no place for.
-    unknown: BTreeSet<(u32, u32)>,
-    /// Accesses that are not the instance's yet.
-    pub(super) accesses: Accesses,
-    /// By the kernel's hash: what was asked, and may have failed.
-    pending: HashMap<u64, AccessKey>,
-}
-
-impl Sightings {
-    /// Takes in what the kernel says of an access.
-    pub(super) fn take_in(&mut self, told: Told) {
-        match told {
-            Told::Asked { access, pending: None } => {
-                self.accesses.add(access);
-            }
-            Told::Asked { access, pending: Some(hash) } => {
-                self.pending.insert(hash, access.key.clone());
-                self.accesses.add_asked(access);
-            }
-            Told::Done { hash, phase, by } => {
-                // One that is not there was none that a profile has a rule for.
-                if let Some(key) = self.pending.get(&hash) {
-                    let key = AccessKey { outcome: Outcome::Granted, ..key.clone() };
-                    self.accesses.add(Arrived { key, phase, by });
-                }
-            }
-        }
-    }
-
-    /// Takes one in; true if nothing like it was there.
-    pub(super) fn add(&mut self, call: &SyscallRecord) -> bool {
-        let Some(at) = place_of(call) else { return false };
-        // A program that runs twice for a call sends twice: the first record stays.
-        match self.witnesses.entry((at, call.header.phase)) {
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                entry.insert(*call);
-                true
-            }
-            std::collections::btree_map::Entry::Occupied(_) => false,
-        }
-    }
-
-    pub(super) fn add_unknown(&mut self, call: &SyscallRecord) {
-        self.unknown.insert((call.abi, call.nr));
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.witnesses.is_empty()
-    }
-}
-
-fn place_of(call: &SyscallRecord) -> Option<usize> {
+/// Where in the table a record's call has its byte.
+pub(super) fn place_of(call: &SyscallRecord) -> Option<usize> {
     let abi = match call.abi {
         0 => TableAbi::Native,
         1 => TableAbi::Ia32,
@@ -88,41 +31,59 @@ fn place_of(call: &SyscallRecord) -> Option<usize> {
 /// Everything about one instance.
 pub(super) struct Seen {
     table: Box<[u8; TABLE_BYTES]>,
-    witnesses: BTreeMap<(usize, u8), SyscallRecord>,
+    /// The bits of the table that were told.
+    told: Box<[u8; TABLE_BYTES]>,
+    /// All bits that any byte of the table has.
+    stages: u8,
+    /// What the slots count.
+    pub(super) counts: Counts,
     unknown: BTreeSet<(u32, u32)>,
-    /// Calls with numbers that the table has no place for, counted.
-    pub(super) unknown_calls: u64,
-    /// Records without room, whose witness is missing.
-    pub(super) records_failed: u64,
-    /// Processes that joined.
-    pub(super) joins: u64,
-    /// All accesses.
-    pub(super) accesses: Accesses,
-    /// What became of them.
-    pub(super) access_counts: AccessCounts,
-    /// Processes that may have been on their way in, and did not arrive.
-    untold: u64,
-    /// Who came first of all: the runtime's process, or the command itself.
-    pub(super) first_tgid: Option<u32>,
+    /// When the first of all calls came, and from which process: the runtime's, or the command itself.
+    first: Option<(u64, u32)>,
+    /// Whether it mounted an overlay itself, or may have.
+    pub(super) may_have_overlay_of_its_own: bool,
     /// Whether a workload was seen to begin, or had begun before.
     has_started: bool,
     /// Whether whoever is on the near side of the border may be the work itself.
     border_by_a_child: bool,
 }
 
+/// Counters of an instance's slots, added up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    /// Calls with numbers that the table has no place for.
+    pub(super) unknown_calls: u64,
+    /// Records without room, whose witness is missing.
+    pub(super) records_failed: u64,
+    /// Processes that joined.
+    pub(super) joins: u64,
+    /// What became of accesses.
+    pub(super) accesses: AccessCounts,
+    /// Processes that may have been on their way in, and did not arrive.
+    untold: u64,
+}
+
+/// What of an instance a client is told as a whole: it is told again when this is another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Facts {
+    lost: [u64; 5],
+    joins: u64,
+    n_unknown: usize,
+    first_tgid: Option<u32>,
+    flags: [bool; 4],
+    placement: Placement,
+}
+
 impl Default for Seen {
     fn default() -> Self {
         Self {
             table: Box::new([0; TABLE_BYTES]),
-            witnesses: BTreeMap::new(),
+            told: Box::new([0; TABLE_BYTES]),
+            stages: 0,
+            counts: Counts::default(),
             unknown: BTreeSet::new(),
-            unknown_calls: 0,
-            records_failed: 0,
-            joins: 0,
-            accesses: Accesses::default(),
-            access_counts: AccessCounts::default(),
-            untold: 0,
-            first_tgid: None,
+            first: None,
+            may_have_overlay_of_its_own: false,
             has_started: false,
             border_by_a_child: false,
         }
@@ -130,31 +91,62 @@ impl Default for Seen {
 }
 
 impl Seen {
-    /// Unites what slots hold now. `views`: all slots of the instance with their sightings.
-    pub(super) fn update<'a>(&mut self, views: impl Iterator<Item = (SlotView, &'a Sightings)>) {
-        (self.unknown_calls, self.records_failed, self.joins, self.untold) = (0, 0, 0, 0);
-        self.access_counts = AccessCounts::default();
-        for (view, sightings) in views {
-            self.access_counts += view.accesses;
+    /// Unites what slots hold now.
+    pub(super) fn update(&mut self, views: impl Iterator<Item = SlotView>) {
+        self.counts = Counts::default();
+        for view in views {
+            self.counts.accesses += view.accesses;
             for (mine, theirs) in self.table.iter_mut().zip(view.table.iter()) {
                 *mine |= theirs;
             }
-            self.unknown_calls += view.unknown_calls;
-            self.records_failed += view.records.1;
-            self.joins += view.joins;
-            self.untold += view.untold;
+            self.counts.unknown_calls += view.unknown_calls;
+            self.counts.records_failed += view.records.1;
+            self.counts.joins += view.joins;
+            self.counts.untold += view.untold;
             self.has_started |= view.flags & STARTED != 0;
             self.border_by_a_child |= view.flags & BORDER_BY_A_CHILD != 0;
-            self.unknown.extend(&sightings.unknown);
-            for (key, record) in &sightings.witnesses {
-                let kept = self.witnesses.entry(*key).or_insert(*record);
-                if record.header.time_ns < kept.header.time_ns {
-                    *kept = *record;
-                }
+        }
+        self.stages = self.table.iter().fold(0, |all, byte| all | byte);
+    }
+
+    /// Takes note of a call that is told.
+    pub(super) fn note(&mut self, call: &SyscallRecord) {
+        if let Some(at) = place_of(call) {
+            self.told[at] |= call.header.phase;
+        }
+        let first = (call.header.time_ns, call.tgid);
+        self.first = Some(self.first.map_or(first, |known| known.min(first)));
+    }
+
+    /// Takes note of a number that the table has no place for.
+    pub(super) fn note_unknown(&mut self, call: (u32, u32)) {
+        self.unknown.insert(call);
+    }
+
+    /// Takes note of an access that is told.
+    pub(super) fn note_access(&mut self, what: &Access) {
+        self.may_have_overlay_of_its_own |= match what {
+            Access::Mount { fstype, source, flags, .. } => {
+                fstype.as_slice() == b"overlay" || flags & libc::MS_MOVE != 0 && source.as_slice().is_empty()
+            }
+            _ => false,
+        };
+    }
+
+    /// What is in the table and was not told: it is, from now on.
+    pub(super) fn untold(&mut self) -> Vec<(Abi, u32, Stage)> {
+        let mut untold = Vec::new();
+        for (at, (byte, told)) in (0u32..).zip(self.table.iter().zip(self.told.iter_mut())) {
+            let mut left = byte & !*told;
+            *told |= byte;
+            while left != 0 {
+                let mask = left & left.wrapping_neg();
+                left &= !mask;
+                let (abi, nr) = table_key(at);
+                untold.extend(Stage::from_mask(mask).map(|stage| (abi_of_table(abi as u32), nr, stage)));
             }
         }
-        let first = self.witnesses.values().min_by_key(|record| record.header.time_ns);
-        self.first_tgid = first.map(|record| record.tgid);
+        untold
     }
 
     /// 64-bit calls that threads were in when recording began.
@@ -175,7 +167,7 @@ impl Seen {
     }
 
     fn has(&self, phases: u8) -> bool {
-        self.table.iter().any(|byte| byte & phases != 0)
+        self.stages & phases != 0
     }
 
     fn has_no_workload(&self) -> bool {
@@ -186,40 +178,34 @@ impl Seen {
         !self.has(phase::JOINER) || self.border_by_a_child
     }
 
-    /// Which phase the calls of each bit belong to. `is_container`: a border is to be expected; where none is, and none
+    /// Which phase each stage belongs to. `is_container`: a border is to be expected; where none is, and none
     /// was seen, all that was called before it is taken for the work itself: wider than needed, never narrower.
-    fn places(&self, is_container: bool) -> impl Fn(u8) -> u8 {
+    pub(super) fn placement(&self, is_container: bool) -> Placement {
         let no_workload = !is_container && self.has_no_workload();
         let no_joiner = !is_container && self.has_no_joiner();
-        let untold = match self.untold {
-            0 if no_joiner => phase::JOINER,
-            0 => phase::JOINING,
-            _ => phase::WORKLOAD,
+        let untold = match self.counts.untold {
+            0 if no_joiner => Phase::Joiner,
+            0 => Phase::Joining,
+            _ => Phase::Workload,
         };
-        move |bit| match bit {
-            phase::RUNTIME | phase::RUNTIME_FILTERED if no_workload => phase::WORKLOAD,
-            phase::JOINING | phase::JOINING_FILTERED if no_joiner => phase::JOINER,
-            phase::UNTOLD => untold,
-            _ => bit,
-        }
-    }
-
-    /// The same for all bits of each byte.
-    fn placed_table(&self, is_container: bool) -> impl Iterator<Item = u8> {
-        let place = self.places(is_container);
-        self.table.iter().map(move |byte| {
-            (0..8).map(|bit| *byte & 1 << bit).filter(|bit| *bit != 0).fold(0, |all, bit| all | place(bit))
+        Placement::new(|stage| match stage {
+            Stage::Runtime | Stage::RuntimeFiltered if no_workload => Phase::Workload,
+            Stage::Joining | Stage::JoiningFiltered if no_joiner => Phase::Joiner,
+            Stage::Untold => untold,
+            Stage::Runtime => Phase::Runtime,
+            Stage::RuntimeFiltered => Phase::RuntimeFiltered,
+            Stage::Workload => Phase::Workload,
+            Stage::Joining => Phase::Joining,
+            Stage::JoiningFiltered => Phase::JoiningFiltered,
+            Stage::Joiner => Phase::Joiner,
         })
     }
 
     /// Whether any call counts as the workload's.
     pub(super) fn has_workload(&self, is_container: bool) -> bool {
-        self.placed_table(is_container).any(|byte| byte & phase::WORKLOAD != 0)
-    }
-
-    /// How many calls were seen in the phases that a profile is made for.
-    pub(super) fn n_calls(&self, is_container: bool) -> usize {
-        self.placed_table(is_container).filter(|byte| byte & (phase::WORKLOAD | phase::JOINER) != 0).count()
+        let placement = self.placement(is_container);
+        let is_here = |stage: &Stage| self.has(stage.mask());
+        Stage::ALL.iter().filter(|stage| is_here(stage)).any(|stage| placement.of(*stage) == Phase::Workload)
     }
 
     /// Whether a process came under a seccomp filter after it had entered and before its work began.
@@ -227,9 +213,9 @@ impl Seen {
         self.has(phase::RUNTIME_FILTERED | phase::JOINING_FILTERED)
     }
 
-    /// How many accesses were seen.
-    pub(super) fn n_accesses(&self) -> usize {
-        self.accesses.len()
+    /// Whose the first call was.
+    pub(super) fn first_tgid(&self) -> Option<u32> {
+        self.first.map(|(_, tgid)| tgid)
     }
 
     /// Numbers beyond the table, with their ABI.
@@ -237,44 +223,28 @@ impl Seen {
         self.unknown.iter().map(|(abi, nr)| (abi_of_table(*abi), *nr))
     }
 
-    /// Adds all observations to a recording that has the run.
-    pub(super) fn write_to(
-        &self,
-        recording: &mut Recording,
-        run: RunId,
-        is_container: bool,
-    ) -> Result<(), UnknownRun> {
-        let place = self.places(is_container);
-        let mut witnesses: BTreeMap<(usize, u8), &SyscallRecord> = BTreeMap::new();
-        for ((at, bit), record) in &self.witnesses {
-            let kept = witnesses.entry((*at, place(*bit))).or_insert(record);
-            if record.header.time_ns < kept.header.time_ns {
-                *kept = record;
-            }
+    /// What a client is told as a whole.
+    pub(super) fn facts(&self, is_container: bool) -> Facts {
+        let accesses = self.counts.accesses;
+        Facts {
+            lost: [
+                accesses.failed,
+                accesses.over_limit,
+                accesses.unread,
+                self.counts.records_failed,
+                self.counts.unknown_calls,
+            ],
+            joins: self.counts.joins,
+            n_unknown: self.unknown.len(),
+            first_tgid: self.first_tgid(),
+            flags: [
+                self.may_have_overlay_of_its_own,
+                self.came_under_filter(),
+                self.has_no_border(),
+                self.has_workload(is_container),
+            ],
+            placement: self.placement(is_container),
         }
-        for (at, byte) in (0u32..).zip(self.placed_table(is_container)) {
-            let phases = PhaseSet::from_byte(byte).unwrap_or_default();
-            if phases.is_empty() {
-                continue;
-            }
-            let (abi, nr) = table_key(at);
-            let key = SyscallKey { abi: abi_of_table(abi as u32), nr };
-            for seen_in in phases.iter() {
-                let witness = witnesses.get(&(at as usize, 1 << Phase::bit(seen_in)));
-                recording.observe_syscall(
-                    run,
-                    key,
-                    seen_in,
-                    witness.map(|record| witness_of(record, run)),
-                )?;
-            }
-        }
-        for (key, bit, witness) in self.accesses.iter(run) {
-            for phase in PhaseSet::from_byte(place(bit)).unwrap_or_default().iter() {
-                recording.observe_access(run, key.clone(), phase, Some(witness.clone()))?;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -283,18 +253,6 @@ pub(super) fn abi_of_table(abi: u32) -> Abi {
         0 => Abi::X86_64,
         1 => Abi::Ia32,
         _ => Abi::X32,
-    }
-}
-
-fn witness_of(record: &SyscallRecord, run: RunId) -> Witness {
-    let exe = &record.exe[..(record.exe_len as usize).min(EXE_BYTES)];
-    Witness {
-        time_ns: record.header.time_ns.saturating_sub(run.start_ns),
-        run,
-        tgid: record.tgid,
-        tid: record.tid,
-        comm: Bytes::from(until_nul(&record.comm)),
-        exe: Bytes::from(until_nul(exe)),
     }
 }
 
@@ -322,8 +280,17 @@ mod tests {
 
     fn seen(view: SlotView) -> Seen {
         let mut seen = Seen::default();
-        seen.update([(view, &Sightings::default())].into_iter());
+        seen.update([view].into_iter());
         seen
+    }
+
+    /// How many calls count as the workload's or a joiner's.
+    fn n_calls(mut seen: Seen, is_container: bool) -> usize {
+        let placement = seen.placement(is_container);
+        let is_ours = |stage| matches!(placement.of(stage), Phase::Workload | Phase::Joiner);
+        let calls: BTreeSet<_> =
+            seen.untold().into_iter().filter(|(_, _, stage)| is_ours(*stage)).map(|(_, nr, _)| nr).collect();
+        calls.len()
     }
 
     #[test]
@@ -332,26 +299,40 @@ mod tests {
         let bytes = [(110, phase::WORKLOAD | phase::RUNTIME), (111, phase::RUNTIME), (112, phase::RUNTIME)];
         let without = seen(view(0, &bytes));
         assert!(without.has_no_border());
-        assert_eq!(without.n_calls(false), 3);
+        assert_eq!(n_calls(without, false), 3);
         let with = seen(view(STARTED, &bytes));
         assert!(!with.has_no_border());
-        assert_eq!(with.n_calls(false), 1);
+        assert_eq!(n_calls(with, false), 1);
     }
 
     #[test]
     fn in_a_plain_cgroup_a_sandboxed_childs_border_is_not_its_parents() {
         let bytes =
             [(110, phase::WORKLOAD), (111, phase::RUNTIME), (112, phase::JOINING), (113, phase::JOINER)];
-        let by_a_child = seen(view(STARTED | BORDER_BY_A_CHILD, &bytes));
-        assert_eq!((by_a_child.n_calls(false), by_a_child.n_calls(true)), (4, 2));
-        assert_eq!(seen(view(STARTED, &bytes)).n_calls(false), 2);
+        let by_a_child = || seen(view(STARTED | BORDER_BY_A_CHILD, &bytes));
+        assert_eq!((n_calls(by_a_child(), false), n_calls(by_a_child(), true)), (4, 2));
+        assert_eq!(n_calls(seen(view(STARTED, &bytes)), false), 2);
     }
 
     #[test]
     fn untold_calls_are_the_runtimes_if_all_their_processes_arrived_and_else_the_workloads() {
         let bytes = [(110, phase::WORKLOAD), (111, phase::UNTOLD), (112, phase::JOINER)];
-        assert_eq!(seen(view(STARTED, &bytes)).n_calls(true), 2);
+        assert_eq!(n_calls(seen(view(STARTED, &bytes)), true), 2);
         let some_stayed_untold = SlotView { untold: 1, ..view(STARTED, &bytes) };
-        assert_eq!(seen(some_stayed_untold).n_calls(true), 3);
+        assert_eq!(n_calls(seen(some_stayed_untold), true), 3);
+    }
+
+    #[test]
+    fn what_no_record_told_of_is_told_once() {
+        let mut seen = seen(view(STARTED, &[(110, phase::WORKLOAD | phase::UNTOLD), (513, phase::JOINER)]));
+        let told = [
+            (Abi::X86_64, 110, Stage::Workload),
+            (Abi::X86_64, 110, Stage::Untold),
+            (Abi::Ia32, 1, Stage::Joiner),
+        ];
+        assert_eq!(seen.untold(), told);
+        assert_eq!(seen.untold(), []);
+        seen.update([view(STARTED, &[(110, phase::JOINER)])].into_iter());
+        assert_eq!(seen.untold(), [(Abi::X86_64, 110, Stage::Joiner)]);
     }
 }

@@ -5,9 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use khard_profile::{escape, recording::Abi, syscalls};
+use khard_profile::{
+    escape,
+    recording::{Abi, From},
+    syscalls,
+};
 
-use crate::session::{Message, Session};
+use crate::subjects::{News, Observed, Subjects};
 
 const REDRAW: Duration = Duration::from_millis(250);
 
@@ -23,35 +27,30 @@ impl LiveLine {
         Self { is_on: wanted && stderr().is_terminal(), began: Instant::now(), drawn: None, last_new: None }
     }
 
-    /// None, as long as it is not known who owns the terminal.
-    pub(super) fn off() -> Self {
-        Self::new(false)
-    }
-
     /// Takes note of what happened, and says at `-v` what a reader may want to follow.
-    pub(super) fn take(&mut self, message: &Message, session: &Session) {
-        match message {
-            Message::SubjectAdded { name, from_first_instruction, .. } => {
-                let since = if *from_first_instruction {
-                    "from its first instruction"
-                } else {
-                    "from now on: it ran before"
+    pub(super) fn take(&mut self, news: &News, subjects: &Subjects) {
+        let label = |id| subjects.get(id).map(|of: &Observed| escape::terminal(of.state().label.as_bytes()));
+        match news {
+            News::Began(id) => {
+                let is_late = |of: &Observed| match of.state().run.coverage.syscalls.observed() {
+                    Some(observed) => observed.from == From::Late,
+                    None => false,
                 };
-                self.note(&format!("recording {} {since}", escape::terminal(name.as_bytes())));
+                let since = if subjects.get(*id).is_some_and(is_late) {
+                    "from now on: it ran before"
+                } else {
+                    "from its first instruction"
+                };
+                self.note(&format!("recording {} {since}", label(*id).unwrap_or_default()));
             }
-            Message::FirstSighting { subject, abi, nr, phase, comm, .. } => {
-                let call = call_name(*abi, *nr);
-                if let Some(instance) = session.instance(*subject) {
-                    let label = escape::terminal(instance.identity.label.as_bytes());
-                    tracing::debug!("{label}: {call} ({phase}) by {}", escape::terminal(comm.as_slice()));
-                }
+            News::Call { subject, key, stage, by } => {
+                let call = call_name(key.abi, key.nr);
+                let comm = by.as_ref().map(|by| escape::terminal(by.comm.as_slice())).unwrap_or_default();
+                tracing::debug!("{}: {call} ({stage:?}) by {comm}", label(*subject).unwrap_or_default());
                 self.last_new = Some((Instant::now(), call));
             }
-            Message::SubjectEnded { subject, .. } => {
-                if let Some(instance) = session.instance(*subject) {
-                    self.note(&format!("{} has ended", escape::terminal(instance.identity.label.as_bytes())));
-                }
-            }
+            News::Ended(id) => self.note(&format!("{} has ended", label(*id).unwrap_or_default())),
+            News::Access { .. } | News::Mark(_) | News::Over(_) => {}
         }
     }
 
@@ -60,19 +59,19 @@ impl LiveLine {
         tracing::info!("{text}");
     }
 
-    pub(super) fn draw(&mut self, session: &Session) {
+    pub(super) fn draw(&mut self, subjects: &Subjects) {
         if !self.is_on || self.drawn.is_some_and(|drawn| drawn.elapsed() < REDRAW) || !is_in_foreground() {
             return;
         }
         self.drawn = Some(Instant::now());
         let elapsed = self.began.elapsed().as_secs();
-        let alive = session.instances().filter(|instance| instance.ended().is_none()).count();
-        let calls = session.instances().map(crate::session::Instance::n_calls).max().unwrap_or(0);
+        let alive = subjects.iter().filter(|(_, observed)| observed.state().is_alive()).count();
+        let calls = subjects.iter().map(|(_, observed)| observed.n_calls()).max().unwrap_or(0);
         let newest = self.last_new.as_ref().map_or_else(
             || "nothing yet".to_owned(),
             |(at, call)| format!("{call} {} s ago", at.elapsed().as_secs()),
         );
-        let lost = match session.n_lost() {
+        let lost = match subjects.lost() {
             0 => "lost 0".to_owned(),
             n => format!("LOST up to {n}"),
         };

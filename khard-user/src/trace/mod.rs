@@ -1,90 +1,84 @@
-//! `khard trace`: from targets to files. Owns the loop that a recording is, from the first target to the last
-//! file. It must not know maps (that is `bpf`) nor how rules are chosen (that is `khard-profile`).
+//! `khard trace`: from a stream to files. Owns where the stream comes from (an agent in this process, or one behind a command) and
+//! the loop that takes it in. It must not know how anything is recorded (that is `agent`) nor how rules are chosen.
 
-mod containers;
-mod identity;
 mod live;
 mod outputs;
-mod signals;
-mod waiting;
+mod via;
 
 use std::{
     ffi::OsString,
     io,
     path::PathBuf,
     process::ExitStatus,
+    thread,
     time::{Duration, Instant},
 };
 
-use khard_profile::{escape, recording::Ended};
-use tokio::time::{MissedTickBehavior, interval, sleep_until};
+use khard_profile::recording::Ended;
+use tokio::time::{MissedTickBehavior, interval};
 
 pub(crate) use self::outputs::{CHECKPOINT_FILE, RECORDING_FILE};
-pub use self::{containers::ContainerTarget, outputs::Report};
-use self::{
-    containers::Containers,
-    live::LiveLine,
-    outputs::Outputs,
-    signals::{Received, Signals},
-    waiting::WaitingCgroups,
-};
+pub use self::outputs::Report;
+use self::{live::LiveLine, outputs::Outputs, via::Via};
 use crate::{
-    bpf::{AttachChoice, AttachPlan, KernelVersion},
-    cgroup::{CgroupError, CgroupTree, OwnCgroup},
-    command::{CommandError, Started, User},
+    agent::{self, Agent, AgentError, CommandToRun, Link, Received, Signals},
     output::files::WriteError,
     privilege::{self, PrivilegeError},
     profiles::{ProfileChoices, ProfileError},
-    runtime::RuntimeError,
-    session::{InstanceId, Session, SessionError},
+    stream::{Command, Message, Outcome, Request, StreamError},
+    subjects::{BadStream, News, Subjects},
 };
 
 /// What `khard trace` was asked for.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// A command to start and record.
-    pub command: Option<Vec<OsString>>,
-    /// As whom to start it.
-    pub user: Option<User>,
-    /// Cgroups, by path.
-    pub cgroups: Vec<PathBuf>,
-    /// Pods and containers.
-    pub containers: Vec<ContainerTarget>,
-    /// Targets may come later.
-    pub wait: bool,
-    /// The runtime's socket.
-    pub runtime_endpoint: Option<String>,
+    /// What to record.
+    pub request: Request,
+    /// By whom.
+    pub source: Source,
     /// Where the folders go.
     pub out_dir: PathBuf,
     /// The folder's name, for a single target.
     pub name: Option<String>,
     /// End after this time.
     pub duration: Option<Duration>,
-    /// By what means accesses are seen.
-    pub attach: AttachChoice,
-    /// Attempts that failed are told from what was done, at the cost of a program at each call's end.
-    pub outcomes: bool,
+    /// End when nothing new has come for this time.
+    pub until_quiet: Option<Duration>,
     /// How profiles are made.
     pub choices: ProfileChoices,
     /// Show the live line, if there is a terminal for it.
     pub live: bool,
 }
 
+/// Where the stream comes from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// This process.
+    Here {
+        /// A command to start and record.
+        command: Option<CommandToRun>,
+    },
+    /// An agent behind a shell command.
+    Via(OsString),
+}
+
 /// A recording could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
-    /// Kernel side.
+    /// Recording itself.
     #[error(transparent)]
-    Session(#[from] SessionError),
-    /// Cgroups.
-    #[error(transparent)]
-    Cgroup(#[from] CgroupError),
-    /// The command.
-    #[error(transparent)]
-    Command(#[from] CommandError),
-    /// The container runtime.
-    #[error(transparent)]
-    Runtime(#[from] RuntimeError),
+    Agent(#[from] AgentError),
+    /// Recording itself, at the other end of the stream.
+    #[error("the agent failed: {}", khard_profile::escape::terminal(.0.as_bytes()))]
+    AgentFailed(String),
+    /// The other end of the stream is gone, or does not make sense.
+    #[error(
+        "the agent was lost: what it had told by then is written, and marked so"
+    )]
+    AgentLost(#[source] Option<Lost>),
+    /// The command that leads to the agent.
+    #[error("cannot start a shell for --via")]
+    Via(#[source] io::Error),
     /// Files.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -94,7 +88,7 @@ pub enum TraceError {
     /// khard's own privileges.
     #[error(transparent)]
     Privilege(#[from] PrivilegeError),
-    /// Signals and descriptors.
+    /// Threads, signals and descriptors.
     #[error("cannot {what}")]
     Io {
         /// What khard was about to do.
@@ -103,9 +97,9 @@ pub enum TraceError {
         #[source]
         source: io::Error,
     },
-    /// The kernel's version is not to be read.
-    #[error("cannot read the kernel's version from {0:?}: khard needs it to choose its programs")]
-    KernelVersion(String),
+    /// A contradiction in what was recorded: a defect of khard.
+    #[error("cannot put the recording together")]
+    Assemble(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Ctrl-C twice.
     #[error("abandoned: nothing was written but the last checkpoint")]
     Abandoned,
@@ -114,12 +108,23 @@ pub enum TraceError {
         "two targets would be written to the same folder {0}: record them one after the other, or with different -o"
     )]
     SameFolder(String),
-    /// A container whose time is over.
-    #[error("the container {} has ended: start it again and name it, or wait for the next of its name with --wait", escape::terminal(.0.as_bytes()))]
-    HasEnded(String),
     /// Nothing came.
     #[error("nothing was recorded: {0}")]
     Nothing(&'static str),
+}
+
+/// Why the agent is lost.
+#[derive(Debug, thiserror::Error)]
+pub enum Lost {
+    /// The bytes.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// What they say.
+    #[error(transparent)]
+    Bad(#[from] BadStream),
+    /// The command that led to it ended.
+    #[error("the command of --via ended ({0})")]
+    Ended(ExitStatus),
 }
 
 /// How a recording ended.
@@ -131,7 +136,7 @@ pub struct Finished {
     pub command_status: Option<ExitStatus>,
 }
 
-const TICK: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(250);
 /// A checkpoint is written this often: so much is lost at most by `kill -9`.
 const CHECKPOINT: Duration = Duration::from_secs(5);
 
@@ -142,240 +147,194 @@ const CHECKPOINT: Duration = Duration::from_secs(5);
 pub async fn run(options: Options) -> Result<Finished, TraceError> {
     // Signals first: from here on a Ctrl-C ends in order.
     let signals = Signals::install().map_err(|source| TraceError::Io { what: "handle signals", source })?;
-    let mut trace = Trace::begin(&options).await?;
-    privilege::drop_privileges()?;
-    if options.wait {
-        tracing::info!("ready: targets that start from now on are recorded from their first instruction");
-    }
-    match trace.record(signals, options.duration).await {
-        Ok(why) => trace.finish(why),
-        Err(abandoned @ TraceError::Abandoned) => Err(abandoned),
-        Err(error) => {
-            // What was recorded until then is worth more than the reason why it ended.
-            trace.finish(Ended::Interrupted)?;
-            Err(error)
+    let outputs = Outputs::open(&options)?;
+    match &options.source {
+        Source::Here { command } => {
+            let command = command.clone();
+            here(&options, command.as_ref(), outputs, signals).await
+        }
+        Source::Via(command) => {
+            let via = Via::start(command, options.request.clone()).map_err(TraceError::Via)?;
+            let client = Client::new(&options, outputs, LiveLine::new(options.live));
+            let (link, mut peer) = via.into_parts();
+            let written = client.run(link, Some(signals)).await;
+            let status = peer.ended().await;
+            match written {
+                Ok(reports) => Ok(Finished { reports, command_status: None }),
+                Err(TraceError::AgentLost(None)) => Err(TraceError::AgentLost(status.map(Lost::Ended))),
+                Err(error) => Err(error),
+            }
         }
     }
 }
 
-/// A recording under way.
-struct Trace {
-    session: Session,
-    containers: Containers,
-    waiting: WaitingCgroups,
+/// Agent and client in this process, each with a thread of its own: writing a checkpoint must not keep the kernel's rings full.
+async fn here(
+    options: &Options,
+    command: Option<&CommandToRun>,
     outputs: Outputs,
-    command: Option<Recorded>,
-    command_status: Option<ExitStatus>,
+    signals: Signals,
+) -> Result<Finished, TraceError> {
+    let agent = Agent::begin(&options.request, command).await?;
+    privilege::drop_privileges()?;
+    if options.request.wait {
+        tracing::info!("ready: targets that start from now on are recorded from their first instruction");
+    }
+    let live = LiveLine::new(options.live && !agent.command_owns_terminal());
+    let client = Client::new(options, outputs, live);
+    let (port, link) = agent::stream();
+    let thread = thread::Builder::new()
+        .name("client".to_owned())
+        .spawn(move || -> Result<Vec<Report>, TraceError> {
+            let failed = |source| TraceError::Io { what: "start tokio", source };
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+            runtime.block_on(client.run(link, None))
+        })
+        .map_err(|source| TraceError::Io { what: "start a thread", source })?;
+    let served = agent.serve(port, Some(signals)).await;
+    let written = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    // The agent's own error says more than what the client was told of it.
+    let command_status = served?;
+    Ok(Finished { reports: written?, command_status })
+}
+
+/// Takes a stream in.
+struct Client {
+    subjects: Subjects,
+    outputs: Outputs,
     live: LiveLine,
+    duration: Option<Duration>,
+    until_quiet: Option<Duration>,
+    /// When recording began, and when the last new thing came.
+    began: Option<Instant>,
+    last_new: Instant,
     next_checkpoint: Instant,
 }
 
-impl Trace {
-    /// Checks everything that can be checked, and starts recording.
-    async fn begin(options: &Options) -> Result<Self, TraceError> {
-        let outputs = Outputs::open(options)?;
-        let tree = CgroupTree::find()?;
-        let cgroups =
-            options.cgroups.iter().map(|path| tree.normalize(path)).collect::<Result<Vec<_>, _>>()?;
-        for path in cgroups.iter().filter(|_| !options.wait) {
-            tree.existing_id(path)?;
-        }
-        let endpoint = options.runtime_endpoint.as_deref();
-        let containers = Containers::connect(&options.containers, endpoint, options.wait).await?;
-        let release = rustix::system::uname().release().to_string_lossy().into_owned();
-        let kernel = KernelVersion::parse(&release).ok_or(TraceError::KernelVersion(release))?;
-        let plan = AttachPlan::for_kernel(kernel);
-        let plan = if options.outcomes { plan.with_outcomes() } else { plan };
-        let session = Session::start(&plan, options.attach, tree)?;
-
-        let mut trace = Self {
-            session,
-            containers,
-            waiting: WaitingCgroups::default(),
+impl Client {
+    fn new(options: &Options, outputs: Outputs, live: LiveLine) -> Self {
+        Self {
+            subjects: Subjects::default(),
             outputs,
-            command: None,
-            command_status: None,
-            live: LiveLine::off(),
+            live,
+            duration: options.duration,
+            until_quiet: options.until_quiet,
+            began: None,
+            last_new: Instant::now(),
             next_checkpoint: Instant::now() + CHECKPOINT,
-        };
-        if !options.containers.is_empty() || (options.wait && !cgroups.is_empty()) {
-            trace.session.watch_births()?;
-        }
-        for path in cgroups {
-            trace.record_cgroup(path)?;
-        }
-        trace.containers.start();
-        if let Some(argv) = &options.command {
-            trace.command =
-                Some(Recorded::start(argv, options.user.as_ref(), &mut trace.session, &mut trace.outputs)?);
-        }
-        let owns_terminal = trace.command.as_ref().is_some_and(|command| command.started.owns_terminal());
-        trace.live = LiveLine::new(options.live && !owns_terminal);
-        Ok(trace)
-    }
-
-    fn record_cgroup(&mut self, path: PathBuf) -> Result<(), TraceError> {
-        if let Some(id) = self.session.tree().id(&path)? {
-            let identity = identity::of_cgroup(self.session.tree(), &path);
-            identity::warn_of_filter(&identity);
-            let instance = self.session.record_running(id, path.clone(), identity)?;
-            self.outputs.assign_cgroup(&path, instance)
-        } else {
-            // Two for one folder are refused now, not when the second one starts.
-            self.outputs.expect_cgroup(&path)?;
-            self.waiting.add(path);
-            Ok(())
         }
     }
 
-    /// The loop. Returns why it ended.
-    async fn record(
-        &mut self,
-        mut signals: Signals,
-        duration: Option<Duration>,
-    ) -> Result<Ended, TraceError> {
-        // A time beyond the clock's end never comes.
-        let mut deadline = duration.and_then(|duration| tokio::time::Instant::now().checked_add(duration));
+    /// Takes everything in, and writes it. The first signal asks the agent for an end, the second does not wait for it.
+    async fn run(mut self, mut link: Link, mut signals: Option<Signals>) -> Result<Vec<Report>, TraceError> {
+        let mut was_asked_to_end = false;
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut was_asked_to_end = false;
         loop {
-            let command_runs = self.command.is_some() && self.command_status.is_none();
-            let mut is_tick = false;
             tokio::select! {
-                ready = self.session.readable() => {
-                    ready.map_err(|source| TraceError::Io { what: "wait for records", source })?;
-                }
-                _ = tick.tick() => is_tick = true,
-                received = signals.next() => match (received, self.command.as_ref().filter(|_| command_runs)) {
-                    (Received::ChildChanged, Some(command)) => command.started.follow_stop(),
-                    (Received::ChildChanged, None) => {}
-                    (Received::End(_), Some(_)) if was_asked_to_end => return Err(TraceError::Abandoned),
-                    // The command is ours: it is asked to end, and the recording ends with it.
-                    (Received::End(signal), Some(command)) => {
-                        was_asked_to_end = true;
-                        command.started.signal(signal);
+                message = link.messages.recv() => {
+                    let over = match message {
+                        Some(Ok(message)) => self.take(message),
+                        Some(Err(error)) => Err(TraceError::AgentLost(Some(error.into()))),
+                        None => Err(TraceError::AgentLost(None)),
+                    };
+                    match over {
+                        Ok(None) => {}
+                        Ok(Some(outcome)) => return self.finish(outcome),
+                        Err(error) => return Err(self.give_up(error)),
                     }
-                    (Received::End(_), None) => return Ok(Ended::Interrupted),
-                },
-                status = wait_for(&mut self.command), if command_runs => {
-                    let failed = |source| TraceError::Io { what: "wait for the command", source };
-                    self.command_status = Some(status.map_err(failed)?);
                 }
-                event = self.containers.next(), if self.containers.is_active() => {
-                    self.session.drain();
-                    self.containers.take(event, &mut self.session, &mut self.outputs)?;
-                }
-                () = sleep_until(deadline.unwrap_or_else(tokio::time::Instant::now)), if deadline.is_some() => {
-                    match self.command.as_ref().filter(|_| command_runs) {
-                        // As with Ctrl-C: a command of khard's own does not go on unrecorded.
-                        Some(command) => {
-                            (deadline, was_asked_to_end) = (None, true);
-                            command.started.signal(libc::SIGTERM);
+                received = agent::next_signal(&mut signals) => {
+                    if let Received::End(_) = received {
+                        if was_asked_to_end {
+                            return Err(self.give_up(TraceError::AgentLost(None)));
                         }
-                        None => return Ok(Ended::Duration),
+                        was_asked_to_end = true;
+                        let _ = link.commands.try_send(Command::End { why: Ended::Interrupted });
+                    }
+                }
+                _ = tick.tick() => {
+                    self.live.draw(&self.subjects);
+                    if let Some(why) = self.is_time() {
+                        // An agent that takes no command any more is at its end by itself.
+                        let _ = link.commands.try_send(Command::End { why });
+                    }
+                    if Instant::now() >= self.next_checkpoint {
+                        self.outputs.checkpoint(&self.subjects)?;
+                        self.next_checkpoint = Instant::now() + CHECKPOINT;
                     }
                 }
             }
-            self.session.drain();
-            self.attribute()?;
-            while let Some(message) = self.session.next_message() {
-                self.live.take(&message, &self.session);
-            }
-            if is_tick && self.is_over()? {
-                return Ok(Ended::SubjectEnded);
-            }
         }
     }
 
-    /// Gives newborn cgroups to who waits for them.
-    fn attribute(&mut self) -> Result<(), TraceError> {
-        for birth in self.session.unclaimed() {
-            if let Some(around) = self.session.instance_around(&birth.path) {
-                self.session.claim_for(&birth, around);
-            } else if let Some(path) = self.waiting.claim(&birth) {
-                let identity = identity::of_cgroup(self.session.tree(), &path);
-                let instance = self.session.claim(&birth, identity);
-                self.outputs.assign_cgroup(&path, instance)?;
-            } else if !self.containers.consider(&birth) && !self.waiting.is_around(&birth) {
-                self.session.disown(birth.slot)?;
+    fn take(&mut self, message: Message) -> Result<Option<Outcome>, TraceError> {
+        if matches!(message, Message::Ready { .. }) {
+            (self.began, self.last_new) = (Some(Instant::now()), Instant::now());
+        }
+        let bad = |error: BadStream| TraceError::AgentLost(Some(error.into()));
+        let Some(news) = self.subjects.take(message).map_err(bad)? else { return Ok(None) };
+        self.live.take(&news, &self.subjects);
+        match news {
+            News::Began(id) => {
+                if let Some(observed) = self.subjects.get(id) {
+                    self.outputs.assign(observed.state())?;
+                }
+                self.last_new = Instant::now();
             }
+            News::Call { .. } | News::Access { .. } => self.last_new = Instant::now(),
+            News::Ended(_) | News::Mark(_) => {}
+            News::Over(outcome) => return Ok(Some(outcome)),
         }
-        Ok(())
+        Ok(None)
     }
 
-    /// What is to be done now and then. Returns whether everything has ended.
-    fn is_over(&mut self) -> Result<bool, TraceError> {
-        for id in self.session.emptied() {
-            self.session.drain();
-            self.session.end(id, Ended::SubjectEnded)?;
+    /// Whether the user's time is over. Said once.
+    fn is_time(&mut self) -> Option<Ended> {
+        let began = self.began?;
+        if self.duration.is_some_and(|duration| began.elapsed() >= duration) {
+            self.duration = None;
+            return Some(Ended::Duration);
         }
-        self.session.recycle()?;
-        self.session.refresh();
-        self.live.draw(&self.session);
-        if Instant::now() >= self.next_checkpoint {
-            self.outputs.checkpoint(&self.session)?;
-            self.next_checkpoint = Instant::now() + CHECKPOINT;
+        // Quiet is only who has begun.
+        let is_quiet = self.until_quiet.is_some_and(|quiet| self.last_new.elapsed() >= quiet);
+        if is_quiet && self.subjects.iter().next().is_some() {
+            self.until_quiet = None;
+            return Some(Ended::Quiet);
         }
-        Ok(self.containers.is_over(&self.session)
-            && self.waiting.is_empty()
-            && (self.command.is_none() || self.command_status.is_some())
-            && self.session.instances().all(|instance| instance.ended().is_some()))
+        None
     }
 
-    /// Ends what is left, and writes everything.
-    fn finish(mut self, why: Ended) -> Result<Finished, TraceError> {
+    fn finish(mut self, outcome: Outcome) -> Result<Vec<Report>, TraceError> {
         self.live.clear();
-        self.containers.finish(&mut self.session);
-        self.session.drain();
-        let alive = |instance: &&crate::session::Instance| instance.ended().is_none();
-        let living: Vec<InstanceId> =
-            self.session.instances().filter(alive).map(|instance| instance.id).collect();
-        for id in living {
-            self.session.end(id, why)?;
+        match outcome {
+            Outcome::Abandoned => Err(TraceError::Abandoned),
+            Outcome::Ended(why) => {
+                let reports = self.outputs.finish(&self.subjects, why)?;
+                if reports.is_empty() {
+                    return Err(TraceError::Nothing(match why {
+                        Ended::Duration => "no target started in the given time",
+                        _ => "no target had started",
+                    }));
+                }
+                Ok(reports)
+            }
+            Outcome::Failed(why) => {
+                self.outputs.finish(&self.subjects, Ended::AgentLost)?;
+                Err(TraceError::AgentFailed(why))
+            }
         }
-        let reports = self.outputs.finish(&self.session)?;
-        if reports.is_empty() {
-            return Err(TraceError::Nothing(match why {
-                Ended::Duration => "no target started in the given time",
-                _ => "no target had started",
-            }));
-        }
-        Ok(Finished { reports, command_status: self.command_status })
     }
-}
 
-async fn wait_for(command: &mut Option<Recorded>) -> io::Result<ExitStatus> {
-    match command {
-        Some(command) => command.started.wait().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// The command, and the cgroup that goes with it.
-struct Recorded {
-    started: Started,
-    _cgroup: OwnCgroup,
-}
-
-impl Recorded {
-    fn start(
-        argv: &[OsString],
-        user: Option<&User>,
-        session: &mut Session,
-        outputs: &mut Outputs,
-    ) -> Result<Self, TraceError> {
-        let program = argv.first().cloned().unwrap_or_default();
-        let cgroup = session.tree().create(&format!("khard-{}", std::process::id()))?;
-        let identity = identity::of_command(&program);
-        identity::warn_of_filter(&identity);
-        let instance = session.record_command(cgroup.id, cgroup.path.clone(), identity)?;
-        // Before it runs: a command that cannot be recorded must not be left behind.
-        outputs.assign_command(&program, instance)?;
-        let started = Started::spawn(argv, &cgroup, user)?;
-        if let Some(identity) = session.identity_mut(instance) {
-            identity.init_pid = Some(started.pid());
+    /// Writes what is known, whatever happened: it is worth more than the reason why it ended.
+    fn give_up(mut self, error: TraceError) -> TraceError {
+        self.live.clear();
+        match self.outputs.finish(&self.subjects, Ended::AgentLost) {
+            Ok(_) => error,
+            Err(other) => {
+                tracing::error!("{}", crate::causes::with_causes(&error));
+                other
+            }
         }
-        Ok(Self { started, _cgroup: cgroup })
     }
 }

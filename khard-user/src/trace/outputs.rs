@@ -2,19 +2,21 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ffi::OsStr,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
-use khard_profile::recording::{Ended, Recording};
+use khard_profile::{
+    Bytes,
+    recording::{Ended, Recording, Subject},
+};
 
-use super::{Options, TraceError};
+use super::{Options, Source, TraceError};
 use crate::{
     causes::with_causes,
     output::files::OutDir,
     profiles::{self, ProfileChoices, Written},
-    runtime::Container,
-    session::{InstanceId, Session, SessionError},
+    stream::{SubjectId, SubjectState, Target},
+    subjects::Subjects,
 };
 
 /// The recording's file name.
@@ -33,78 +35,84 @@ pub struct Report {
     pub written: Written,
 }
 
-/// One subject's folder: one or two components below the output folder.
+/// One subject's folder: one to three components below the output folder.
 type Place = Vec<String>;
 
 /// All places of a session.
 pub(super) struct Outputs {
     out: OutDir,
     name: Option<String>,
+    /// Every pod of a node is recorded, so that a pod's name may be there twice.
+    by_namespace: bool,
     choices: ProfileChoices,
-    instances: BTreeMap<Place, Vec<InstanceId>>,
+    instances: BTreeMap<Place, Vec<SubjectId>>,
     /// How many instances a place's last checkpoint held, if all had ended by then: it needs no other before there are more.
     settled: BTreeMap<Place, usize>,
     /// Whose a place is: two different cgroups with one last component must not share it.
-    owners: BTreeMap<Place, PathBuf>,
+    owners: BTreeMap<Place, Owner>,
 }
 
+/// A cgroup's or command's path, or a pod's namespace and name.
+type Owner = Vec<Bytes>;
+
 impl Outputs {
-    /// Opens the folder and finds out now whether it can be written.
+    /// Opens the folder and finds out now whether it can be written, and whether two targets would have the same place.
     pub(super) fn open(options: &Options) -> Result<Self, TraceError> {
         let out = OutDir::open(&options.out_dir)?;
         out.check()?;
-        Ok(Self {
+        let mut outputs = Self {
             out,
             name: options.name.clone(),
+            by_namespace: options.request.targets.contains(&Target::Every),
             choices: options.choices.clone(),
             instances: BTreeMap::new(),
             settled: BTreeMap::new(),
             owners: BTreeMap::new(),
-        })
+        };
+        for path in &options.request.cgroups {
+            outputs.own(outputs.place_of_path(path), vec![path.clone()])?;
+        }
+        if let Source::Here { command: Some(command) } = &options.source
+            && let Some(program) = command.argv.first()
+        {
+            let program = Bytes::from(program.as_encoded_bytes());
+            outputs.own(outputs.place_of_path(&program), vec![program])?;
+        }
+        Ok(outputs)
     }
 
-    pub(super) fn assign_command(&mut self, program: &OsStr, id: InstanceId) -> Result<(), TraceError> {
-        let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
-        self.assign(vec![self.name.clone().unwrap_or(name)], Path::new(program), id)
+    fn place_of_path(&self, path: &Bytes) -> Place {
+        let bytes = path.as_slice().strip_suffix(b"/").unwrap_or(path.as_slice());
+        let last = bytes.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        vec![self.name.clone().unwrap_or_else(|| String::from_utf8_lossy(last).into_owned())]
     }
 
-    pub(super) fn assign_cgroup(&mut self, path: &Path, id: InstanceId) -> Result<(), TraceError> {
-        self.assign(self.place_of_cgroup(path), path, id)
-    }
-
-    /// Keeps a place for a cgroup that is not there yet.
-    pub(super) fn expect_cgroup(&mut self, path: &Path) -> Result<(), TraceError> {
-        self.own(self.place_of_cgroup(path), path).map(drop)
-    }
-
-    fn place_of_cgroup(&self, path: &Path) -> Place {
-        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        vec![self.name.clone().unwrap_or(name)]
-    }
-
-    pub(super) fn assign_container(
-        &mut self,
-        container: &Container,
-        id: InstanceId,
-    ) -> Result<(), TraceError> {
-        let pod = self.name.clone().unwrap_or_else(|| container.pod.name.clone());
-        let owner = Path::new(&container.pod.namespace).join(&container.pod.name);
-        self.assign(vec![pod, container.name.clone()], &owner, id)
-    }
-
-    fn assign(&mut self, place: Place, owner: &Path, id: InstanceId) -> Result<(), TraceError> {
-        let place = self.own(place, owner)?;
-        self.instances.entry(place).or_default().push(id);
+    /// Gives an instance its place: that of its subject.
+    pub(super) fn assign(&mut self, state: &SubjectState) -> Result<(), TraceError> {
+        let (place, owner) = match &state.subject {
+            Subject::Command { program: path } | Subject::Cgroup { path } => {
+                (self.place_of_path(path), vec![path.clone()])
+            }
+            Subject::Container { namespace, workload, container, .. } => {
+                let run = state.run.container.as_ref();
+                let pod = run.map_or(workload, |run| &run.pod);
+                let mut place = vec![self.name.clone().unwrap_or_else(|| pod.clone()), container.clone()];
+                if self.by_namespace {
+                    place.insert(0, namespace.clone());
+                }
+                (place, vec![Bytes::from(namespace.as_str()), Bytes::from(pod.as_str())])
+            }
+        };
+        self.own(place.clone(), owner)?;
+        self.instances.entry(place).or_default().push(state.id);
         Ok(())
     }
 
     /// Makes a place somebody's; an error if it is another's.
-    fn own(&mut self, place: Place, owner: &Path) -> Result<Place, TraceError> {
-        let first = self.owners.entry(place.clone()).or_insert_with(|| owner.to_owned());
-        if first != owner {
-            return Err(TraceError::SameFolder(self.out.path().join(place.join("/")).display().to_string()));
-        }
-        Ok(place)
+    fn own(&mut self, place: Place, owner: Owner) -> Result<(), TraceError> {
+        let folder = self.out.path().join(place.join("/")).display().to_string();
+        let first = self.owners.entry(place).or_insert_with(|| owner.clone());
+        if *first == owner { Ok(()) } else { Err(TraceError::SameFolder(folder)) }
     }
 
     fn dir(&self, place: &[String]) -> Result<OutDir, TraceError> {
@@ -117,14 +125,14 @@ impl Outputs {
     }
 
     /// Writes what is known by now. A full disk or a lost folder is said and tried again: the recording goes on.
-    pub(super) fn checkpoint(&mut self, session: &Session) -> Result<(), TraceError> {
+    pub(super) fn checkpoint(&mut self, subjects: &Subjects) -> Result<(), TraceError> {
         for (place, ids) in &self.instances {
             if self.settled.get(place) == Some(&ids.len()) {
                 continue;
             }
-            let has_ended = |id: &InstanceId| session.instance(*id).is_some_and(|one| one.ended().is_some());
+            let has_ended = |id: &SubjectId| subjects.get(*id).is_some_and(|one| !one.state().is_alive());
             let is_settled = ids.iter().all(has_ended);
-            let Some(recording) = session.recording(ids, Ended::Checkpoint)? else { continue };
+            let Some(recording) = recording(subjects, ids, Ended::Checkpoint)? else { continue };
             let json = to_json(&recording)?;
             let written = self.dir(place).and_then(|dir| Ok(dir.write_unsynced(CHECKPOINT_FILE, &json)?));
             match written {
@@ -136,12 +144,13 @@ impl Outputs {
         Ok(())
     }
 
-    /// Writes everything. Each subject is tried, whatever happens to the others; the first failure is returned.
-    pub(super) fn finish(&self, session: &Session) -> Result<Vec<Report>, TraceError> {
+    /// Writes everything. Each subject is tried, whatever happens to the others; the first failure is returned. `if_alive`: how those
+    /// end that were not told to have ended.
+    pub(super) fn finish(&self, subjects: &Subjects, if_alive: Ended) -> Result<Vec<Report>, TraceError> {
         let mut reports = Vec::new();
         let mut failed = None;
         for (place, ids) in &self.instances {
-            let Some(recording) = session.recording(ids, Ended::Interrupted)? else { continue };
+            let Some(recording) = recording(subjects, ids, if_alive)? else { continue };
             match self.write(place, &recording) {
                 Ok(report) => reports.push(report),
                 Err(error) => drop(failed.get_or_insert(error)),
@@ -159,6 +168,14 @@ impl Outputs {
     }
 }
 
+fn recording(
+    subjects: &Subjects,
+    ids: &[SubjectId],
+    if_alive: Ended,
+) -> Result<Option<Recording>, TraceError> {
+    subjects.recording(ids, if_alive).map_err(|error| TraceError::Assemble(Box::new(error)))
+}
+
 fn to_json(recording: &Recording) -> Result<Vec<u8>, TraceError> {
-    recording.to_json().map_err(|error| SessionError::Assemble(Box::new(error)).into())
+    recording.to_json().map_err(|error| TraceError::Assemble(Box::new(error)))
 }

@@ -10,33 +10,18 @@ use std::{
 
 use tokio::task::JoinSet;
 
-use super::{TraceError, identity, outputs::Outputs};
+use super::{AgentError, identity};
 use crate::{
     causes::with_causes,
     runtime::{
         Change, Container, ContainerDetails, ContainerId, ContainerState, Runtime, RuntimeError, Watch,
         WatchFilter, cgroup_name,
     },
-    session::{Birth, InstanceId, Session},
+    session::{Birth, Session},
+    stream::{SubjectId, Target},
 };
 
-/// A target that a container runtime knows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ContainerTarget {
-    /// A pod's containers, or one of them.
-    Pod {
-        /// Its namespace.
-        namespace: String,
-        /// Its name.
-        name: String,
-        /// Only the container of this name.
-        container: Option<String>,
-    },
-    /// One container, by id, start of an id, or name.
-    Container(String),
-}
-
-impl ContainerTarget {
+impl Target {
     fn wants(&self, container: &Container) -> bool {
         match self {
             Self::Pod { namespace, name, container: only } => {
@@ -47,6 +32,7 @@ impl ContainerTarget {
             Self::Container(key) => {
                 container.name == *key || (key.len() >= 8 && container.id.0.starts_with(key.as_str()))
             }
+            Self::Every => true,
         }
     }
 }
@@ -76,7 +62,7 @@ type Found = (Container, Result<ContainerDetails, RuntimeError>);
 #[derive(Default)]
 struct Known {
     container: Option<Container>,
-    instance: Option<InstanceId>,
+    instance: Option<SubjectId>,
     /// Its cgroup's birth, kept until it has a name.
     birth: Option<Birth>,
     is_asked: bool,
@@ -89,7 +75,7 @@ struct Known {
 
 /// The container targets of a recording.
 pub(super) struct Containers {
-    targets: Vec<ContainerTarget>,
+    targets: Vec<Target>,
     runtime: Option<Runtime>,
     manager: String,
     watch: Option<Watch>,
@@ -109,10 +95,10 @@ pub(super) struct Containers {
 impl Containers {
     /// Connects, if there is something to ask for, and finds the targets that must be there.
     pub(super) async fn connect(
-        targets: &[ContainerTarget],
+        targets: &[Target],
         endpoint: Option<&str>,
         wait: bool,
-    ) -> Result<Self, TraceError> {
+    ) -> Result<Self, AgentError> {
         let runtime = if targets.is_empty() { None } else { Some(Runtime::connect(endpoint).await?) };
         let mut targets = targets.to_vec();
         if let Some(runtime) = runtime.as_ref().filter(|_| !wait) {
@@ -144,7 +130,7 @@ impl Containers {
     pub(super) fn start(&mut self) {
         // One watch for all targets: their number is small, and a list is a list.
         let filter = match self.targets.as_slice() {
-            [ContainerTarget::Pod { namespace, name, .. }] => {
+            [Target::Pod { namespace, name, .. }] => {
                 WatchFilter { namespace: Some(namespace.clone()), pod: Some(name.clone()), container: None }
             }
             _ => WatchFilter::default(),
@@ -176,11 +162,10 @@ impl Containers {
         &mut self,
         event: Event,
         session: &mut Session,
-        outputs: &mut Outputs,
-    ) -> Result<(), TraceError> {
+    ) -> Result<(), AgentError> {
         match event {
             Event::Change(change) => self.take_change(*change),
-            Event::Answer(answer) => self.take_answer(*answer, session, outputs)?,
+            Event::Answer(answer) => self.take_answer(*answer, session)?,
         }
         Ok(())
     }
@@ -294,8 +279,7 @@ impl Containers {
         &mut self,
         answer: Answer,
         session: &mut Session,
-        outputs: &mut Outputs,
-    ) -> Result<(), TraceError> {
+    ) -> Result<(), AgentError> {
         let Answer { id, result } = answer;
         let known = self.known.entry(id.clone()).or_default();
         known.is_asked = false;
@@ -342,7 +326,7 @@ impl Containers {
         let instance = if let Some(birth) = birth.filter(|birth| {
             session.unclaimed().iter().any(|b| b.slot == birth.slot && b.cgroup_id == birth.cgroup_id)
         }) {
-            session.claim(&birth, identity)
+            session.claim(&birth, identity)?
         } else {
             let running: Option<(PathBuf, u64)> = details
                 .filter(|details| details.pid.is_some())
@@ -352,47 +336,49 @@ impl Containers {
             session.record_running(cgroup_id, path, identity)?
         };
         known.instance = Some(instance);
-        outputs.assign_container(&container, instance)?;
         Ok(())
     }
 
     fn wants_pod(&self, namespace: &str, name: &str) -> bool {
-        self.targets.iter().any(|target| {
-            matches!(target, ContainerTarget::Pod { namespace: ns, name: n, .. } if ns == namespace && n == name)
+        self.targets.iter().any(|target| match target {
+            Target::Pod { namespace: ns, name: n, .. } => ns == namespace && n == name,
+            Target::Container(_) => false,
+            Target::Every => true,
         })
     }
 
     /// Whether nothing more can come: each pod has been there and has ended, each container has been recorded.
     pub(super) fn is_over(&self, session: &Session) -> bool {
-        let recorded = |target: &ContainerTarget| {
+        let recorded = |target: &Target| {
             self.known.values().any(|known| {
                 known.instance.is_some()
                     && known.container.as_ref().is_some_and(|container| target.wants(container))
             })
         };
-        let refused = |target: &ContainerTarget| {
+        let refused = |target: &Target| {
             self.refused.iter().any(|id| {
                 let container = self.known.get(id).and_then(|known| known.container.as_ref());
                 container.is_some_and(|container| target.wants(container))
             })
         };
         // A pod that came and went between two lists, or while the runtime was lost.
-        let outlived = |target: &ContainerTarget| {
+        let outlived = |target: &Target| {
             self.known.values().filter(|known| known.instance.is_some()).any(|known| {
                 let of_ended = |container: &&Container| self.ended_pods.contains(&container.pod.id.0);
                 known.container.as_ref().filter(of_ended).is_some_and(|container| target.wants(container))
             })
         };
-        let ended = |target: &ContainerTarget| match target {
-            ContainerTarget::Pod { namespace, name, .. } => {
+        let ended = |target: &Target| match target {
+            Target::Pod { namespace, name, .. } => {
                 let is_seen = self.seen_pods.contains(&(namespace.clone(), name.clone()));
                 (is_seen || outlived(target)) && self.live_pods.is_empty()
             }
-            ContainerTarget::Container(_) => recorded(target) || refused(target),
+            Target::Container(_) => recorded(target) || refused(target),
+            Target::Every => false,
         };
         self.targets.iter().all(ended)
             && self.questions.is_empty()
-            && session.instances().all(|instance| instance.ended().is_some())
+            && session.living().next().is_none()
     }
 
     /// Says what an outage means for what was recorded.
@@ -419,9 +405,9 @@ fn find_birth(session: &Session, id: &ContainerId) -> Option<Birth> {
 }
 
 /// Refuses a target that is not there. The start of an id becomes the whole id that it stands for.
-async fn check_exists(runtime: &Runtime, target: &mut ContainerTarget) -> Result<(), TraceError> {
+async fn check_exists(runtime: &Runtime, target: &mut Target) -> Result<(), AgentError> {
     match target {
-        ContainerTarget::Pod { namespace, name, container } => {
+        Target::Pod { namespace, name, container } => {
             let pod = runtime.live_pod(namespace, name).await?;
             if let Some(only) = container {
                 let found = runtime.pod_containers(&pod).await?;
@@ -437,11 +423,12 @@ async fn check_exists(runtime: &Runtime, target: &mut ContainerTarget) -> Result
             }
             Ok(())
         }
-        ContainerTarget::Container(key) => {
+        Target::Every => Ok(()),
+        Target::Container(key) => {
             let container = runtime.find_container(key).await?;
             runtime.details(&container).await?;
             if container.state == ContainerState::Exited {
-                return Err(TraceError::HasEnded(key.clone()));
+                return Err(AgentError::HasEnded(key.clone()));
             }
             if container.name != *key {
                 *key = container.id.0;

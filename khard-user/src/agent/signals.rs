@@ -5,14 +5,15 @@ use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What came.
-pub(super) enum Received {
+pub(crate) enum Received {
     /// Somebody wants an end; the signal's number.
     End(i32),
     /// A child ended, stopped or went on.
     ChildChanged,
 }
 
-pub(super) struct Signals {
+/// The signals that khard handles.
+pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
     /// None where it was ignored already, as behind nohup(1): then a lost terminal ends nothing.
@@ -21,7 +22,8 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    pub(super) fn install() -> io::Result<Self> {
+    /// Handles them from now on. Must be called within a tokio runtime.
+    pub fn install() -> io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
@@ -38,6 +40,14 @@ impl Signals {
             () = next_of(&mut self.hangup) => Received::End(libc::SIGHUP),
             _ = self.child.recv() => Received::ChildChanged,
         }
+    }
+}
+
+/// The next one, where they are this loop's to handle. Cancel safe.
+pub(crate) async fn next_signal(signals: &mut Option<Signals>) -> Received {
+    match signals {
+        Some(signals) => signals.next().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,0 +1,416 @@
+//! The agent: from targets to a stream of messages. Owns the loop that a recording is. It must not know what becomes of what it
+//! tells (that is `trace`), nor maps (that is `bpf`).
+
+mod containers;
+mod identity;
+mod signals;
+mod stdio;
+mod waiting;
+
+use std::{
+    ffi::{OsStr, OsString},
+    io,
+    os::unix::ffi::OsStrExt,
+    path::PathBuf,
+    process::ExitStatus,
+    time::{Duration, Instant},
+};
+
+use khard_profile::{
+    escape,
+    recording::{Ended, Host},
+};
+use tokio::{
+    sync::mpsc,
+    time::{MissedTickBehavior, interval},
+};
+
+pub(crate) use self::signals::{Received, next_signal};
+pub use self::{signals::Signals, stdio::serve_stdio};
+use self::{containers::Containers, waiting::WaitingCgroups};
+use crate::{
+    bpf::{AttachPlan, KernelVersion},
+    causes::with_causes,
+    cgroup::{CgroupError, CgroupTree, OwnCgroup},
+    command::{CommandError, Output, Started, User},
+    host,
+    privilege::PrivilegeError,
+    runtime::RuntimeError,
+    session::{Session, SessionError},
+    stream::{Command, IN_FLIGHT, Message, Outcome, Request, StreamError, SubjectId},
+};
+
+/// A recording could not begin or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// Kernel side.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// Cgroups.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    /// The command.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// The container runtime.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// khard's own privileges.
+    #[error(transparent)]
+    Privilege(#[from] PrivilegeError),
+    /// The other side.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// Signals and descriptors.
+    #[error("cannot {what}")]
+    Io {
+        /// What khard was about to do.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel's version is not to be read.
+    #[error("cannot read the kernel's version from {0:?}: khard needs it to choose its programs")]
+    KernelVersion(String),
+    /// A container whose time is over.
+    #[error("the container {} has ended: start it again and name it, or wait for the next of its name with --wait", escape::terminal(.0.as_bytes()))]
+    HasEnded(String),
+    /// The client did not begin with what it wants.
+    #[error("the client asked for nothing to record: khard agent is started by `khard trace --via` or `khard tui --via`")]
+    NoRequest,
+}
+
+/// A command to start and record.
+#[derive(Clone, Debug)]
+pub struct CommandToRun {
+    /// The program and its arguments.
+    pub argv: Vec<OsString>,
+    /// As whom to start it.
+    pub user: Option<User>,
+    /// Where what it prints goes.
+    pub output: Output,
+}
+
+/// The agent's end of a stream.
+pub struct Port {
+    /// What the client wants. Closed: it is gone.
+    pub commands: mpsc::Receiver<Command>,
+    /// What the client is told.
+    pub messages: mpsc::Sender<Result<Message, StreamError>>,
+}
+
+/// The client's end of a stream.
+pub struct Link {
+    /// What the client wants.
+    pub commands: mpsc::Sender<Command>,
+    /// What the client is told. Closed before [`Message::Over`]: the agent is lost.
+    pub messages: mpsc::Receiver<Result<Message, StreamError>>,
+}
+
+/// A stream within this process.
+pub fn stream() -> (Port, Link) {
+    let (commands, wanted) = mpsc::channel(IN_FLIGHT);
+    let (told, messages) = mpsc::channel(IN_FLIGHT);
+    (Port { commands: wanted, messages: told }, Link { commands, messages })
+}
+
+const TICK: Duration = Duration::from_millis(100);
+/// Tables and counters are looked at, and the client hears that the agent is there.
+const PULSE: Duration = Duration::from_secs(1);
+/// With more subjects, each is looked at only with the pulse whether it still has processes.
+const FEW_SUBJECTS: usize = 32;
+/// Messages that wait for a slow client, some 40 MiB. With more, accesses stay in the kernel's ring, which counts what finds no
+/// room.
+const MOST_WAITING: usize = 1 << 17;
+
+/// A recording under way.
+pub struct Agent {
+    session: Session,
+    containers: Containers,
+    waiting: WaitingCgroups,
+    command: Option<Recorded>,
+    command_status: Option<ExitStatus>,
+    /// Why the command was asked to end.
+    asked_to_end: Option<Ended>,
+}
+
+/// Why the loop ended.
+enum Over {
+    Ended(Ended),
+    Abandoned,
+    ClientGone,
+}
+
+impl Agent {
+    /// Checks everything that can be checked, and starts recording. Must be called within a tokio runtime.
+    pub async fn begin(request: &Request, command: Option<&CommandToRun>) -> Result<Self, AgentError> {
+        let tree = CgroupTree::find()?;
+        let asked = request.cgroups.iter().map(|path| PathBuf::from(OsStr::from_bytes(path.as_slice())));
+        let cgroups = asked.map(|path| tree.normalize(&path)).collect::<Result<Vec<_>, _>>()?;
+        for path in cgroups.iter().filter(|_| !request.wait) {
+            tree.existing_id(path)?;
+        }
+        let endpoint = request.runtime_endpoint.as_deref();
+        let containers = Containers::connect(&request.targets, endpoint, request.wait).await?;
+        let release = rustix::system::uname().release().to_string_lossy().into_owned();
+        let kernel = KernelVersion::parse(&release).ok_or(AgentError::KernelVersion(release))?;
+        let plan = AttachPlan::for_kernel(kernel);
+        let plan = if request.outcomes { plan.with_outcomes() } else { plan };
+        let session = Session::start(&plan, request.attach, tree)?;
+
+        let mut agent = Self {
+            session,
+            containers,
+            waiting: WaitingCgroups::default(),
+            command: None,
+            command_status: None,
+            asked_to_end: None,
+        };
+        if !request.targets.is_empty() || (request.wait && !cgroups.is_empty()) {
+            agent.session.watch_births()?;
+        }
+        for path in cgroups {
+            agent.record_cgroup(path)?;
+        }
+        agent.containers.start();
+        if let Some(command) = command {
+            agent.command = Some(Recorded::start(command, &mut agent.session)?);
+        }
+        Ok(agent)
+    }
+
+    /// Whether the command has the terminal.
+    pub fn command_owns_terminal(&self) -> bool {
+        self.command.as_ref().is_some_and(|command| command.started.owns_terminal())
+    }
+
+    /// The machine.
+    pub fn host(&self) -> &Host {
+        self.session.host()
+    }
+
+    fn record_cgroup(&mut self, path: PathBuf) -> Result<(), AgentError> {
+        if let Some(id) = self.session.tree().id(&path)? {
+            let identity = identity::of_cgroup(self.session.tree(), &path);
+            identity::warn_of_filter(&identity);
+            self.session.record_running(id, path, identity)?;
+        } else {
+            self.waiting.add(path);
+        }
+        Ok(())
+    }
+
+    /// Records until all subjects have ended, or the client or a signal ends it, and tells everything. Returns the command's own
+    /// status.
+    ///
+    /// # Errors
+    /// The client is told of them too, after all that was recorded until then.
+    pub async fn serve(
+        mut self,
+        mut port: Port,
+        mut signals: Option<Signals>,
+    ) -> Result<Option<ExitStatus>, AgentError> {
+        let ready = Message::Ready {
+            khard: env!("CARGO_PKG_VERSION").to_owned(),
+            host: self.session.host().clone(),
+            now_ns: host::boot_time_ns(),
+        };
+        // A client that is gone is noticed in the loop.
+        let _ = port.messages.send(Ok(ready)).await;
+        let (why, outcome, error) = match self.record(&mut port, &mut signals).await {
+            Ok(Over::Ended(why)) => (why, Outcome::Ended(why), None),
+            Ok(Over::Abandoned) => (Ended::Interrupted, Outcome::Abandoned, None),
+            Ok(Over::ClientGone) => (Ended::Interrupted, Outcome::Ended(Ended::Interrupted), None),
+            Err(error) => (Ended::Interrupted, Outcome::Failed(with_causes(&error)), Some(error)),
+        };
+        if outcome != Outcome::Abandoned {
+            self.end_all(why)?;
+        }
+        while let Some(message) = self.session.next_message() {
+            if port.messages.send(Ok(message)).await.is_err() {
+                break;
+            }
+        }
+        let _ = port.messages.send(Ok(Message::Over { outcome })).await;
+        error.map_or(Ok(self.command_status), Err)
+    }
+
+    /// Ends what is left. What was recorded until a failure is worth more than the reason why it ended.
+    fn end_all(&mut self, why: Ended) -> Result<(), AgentError> {
+        self.containers.finish(&mut self.session);
+        self.session.drain(true);
+        let living: Vec<SubjectId> = self.session.living().collect();
+        for id in living {
+            self.session.end(id, why)?;
+        }
+        Ok(())
+    }
+
+    async fn record(
+        &mut self,
+        port: &mut Port,
+        signals: &mut Option<Signals>,
+    ) -> Result<Over, AgentError> {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut next_pulse = Instant::now();
+        loop {
+            let command_runs = self.command.is_some() && self.command_status.is_none();
+            let takes_accesses = self.session.n_messages() < MOST_WAITING;
+            let mut is_tick = false;
+            tokio::select! {
+                ready = self.session.readable(takes_accesses) => {
+                    ready.map_err(|source| AgentError::Io { what: "wait for records", source })?;
+                }
+                _ = tick.tick() => is_tick = true,
+                received = next_signal(signals) => match received {
+                    Received::ChildChanged => {
+                        if let Some(command) = self.command.as_ref().filter(|_| command_runs) {
+                            command.started.follow_stop();
+                        }
+                    }
+                    Received::End(signal) => {
+                        if let Some(over) = self.asked_to_end(Ended::Interrupted, signal) {
+                            return Ok(over);
+                        }
+                    }
+                },
+                command = port.commands.recv() => match command {
+                    None => return Ok(Over::ClientGone),
+                    Some(command) => if let Some(over) = self.obey(command) {
+                        return Ok(over);
+                    },
+                },
+                permit = port.messages.reserve(), if self.session.n_messages() > 0 => {
+                    if let (Ok(permit), Some(message)) = (permit, self.session.next_message()) {
+                        permit.send(Ok(message));
+                    }
+                }
+                status = wait_for(&mut self.command), if command_runs => {
+                    let failed = |source| AgentError::Io { what: "wait for the command", source };
+                    self.command_status = Some(status.map_err(failed)?);
+                }
+                event = self.containers.next(), if self.containers.is_active() => {
+                    self.session.drain(takes_accesses);
+                    self.containers.take(event, &mut self.session)?;
+                }
+            }
+            self.session.drain(takes_accesses);
+            self.attribute()?;
+            let is_pulse = is_tick && Instant::now() >= next_pulse;
+            if is_pulse {
+                next_pulse = Instant::now() + PULSE;
+                if takes_accesses {
+                    self.session.refresh()?;
+                    self.session.pulse();
+                }
+            }
+            let is_over = is_tick && self.is_over(is_pulse)?;
+            self.hand_over(port);
+            if is_over {
+                return Ok(Over::Ended(Ended::SubjectEnded));
+            }
+        }
+    }
+
+    /// Tells as much as the client takes now.
+    fn hand_over(&mut self, port: &Port) {
+        while self.session.n_messages() > 0
+            && let Ok(permit) = port.messages.try_reserve()
+            && let Some(message) = self.session.next_message()
+        {
+            permit.send(Ok(message));
+        }
+    }
+
+    fn obey(&mut self, command: Command) -> Option<Over> {
+        match command {
+            // Only the first one counts, and whoever carried it here has taken it.
+            Command::Record(_) => None,
+            Command::Mark { label } => {
+                self.session.mark(label);
+                None
+            }
+            Command::Look { subject } => {
+                self.session.look(subject);
+                None
+            }
+            Command::End { why } => self.asked_to_end(why, libc::SIGTERM),
+        }
+    }
+
+    /// Somebody wants an end. A command of khard's own does not go on unrecorded: it is asked to end, and the recording ends with
+    /// it; who asks twice wants nothing more.
+    fn asked_to_end(&mut self, why: Ended, signal: i32) -> Option<Over> {
+        match self.command.as_ref().filter(|_| self.command_status.is_none()) {
+            None => Some(Over::Ended(why)),
+            Some(_) if self.asked_to_end.is_some() => Some(Over::Abandoned),
+            Some(command) => {
+                self.asked_to_end = Some(why);
+                command.started.signal(signal);
+                None
+            }
+        }
+    }
+
+    /// Gives newborn cgroups to who waits for them.
+    fn attribute(&mut self) -> Result<(), AgentError> {
+        for birth in self.session.unclaimed() {
+            if let Some(around) = self.session.instance_around(&birth.path) {
+                self.session.claim_for(&birth, around);
+            } else if let Some(path) = self.waiting.claim(&birth) {
+                let identity = identity::of_cgroup(self.session.tree(), &path);
+                self.session.claim(&birth, identity)?;
+            } else if !self.containers.consider(&birth) && !self.waiting.is_around(&birth) {
+                self.session.disown(birth.slot)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is to be done now and then. Returns whether everything has ended.
+    fn is_over(&mut self, is_pulse: bool) -> Result<bool, AgentError> {
+        if is_pulse || self.session.living().nth(FEW_SUBJECTS).is_none() {
+            // The time that the user gave may be why it ended; a signal was the command's to take.
+            let why = self.asked_to_end.filter(|why| *why != Ended::Interrupted);
+            for id in self.session.emptied() {
+                self.session.drain(true);
+                self.session.end(id, why.unwrap_or(Ended::SubjectEnded))?;
+            }
+        }
+        self.session.recycle()?;
+        Ok(self.containers.is_over(&self.session)
+            && self.waiting.is_empty()
+            && (self.command.is_none() || self.command_status.is_some())
+            && self.session.living().next().is_none())
+    }
+}
+
+async fn wait_for(command: &mut Option<Recorded>) -> io::Result<ExitStatus> {
+    match command {
+        Some(command) => command.started.wait().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The command, and the cgroup that goes with it.
+struct Recorded {
+    started: Started,
+    _cgroup: OwnCgroup,
+}
+
+impl Recorded {
+    fn start(command: &CommandToRun, session: &mut Session) -> Result<Self, AgentError> {
+        let program = command.argv.first().cloned().unwrap_or_default();
+        let cgroup = session.tree().create(&format!("khard-{}", std::process::id()))?;
+        let identity = identity::of_command(&program);
+        identity::warn_of_filter(&identity);
+        let instance = session.record_command(cgroup.id, cgroup.path.clone(), identity)?;
+        let started = Started::spawn(&command.argv, &cgroup, command.user.as_ref(), &command.output)?;
+        if let Some(identity) = session.identity_mut(instance) {
+            identity.init_pid = Some(started.pid());
+        }
+        Ok(Self { started, _cgroup: cgroup })
+    }
+}
