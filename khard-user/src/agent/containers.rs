@@ -158,11 +158,7 @@ impl Containers {
     }
 
     /// Takes in what came.
-    pub(super) fn take(
-        &mut self,
-        event: Event,
-        session: &mut Session,
-    ) -> Result<(), AgentError> {
+    pub(super) fn take(&mut self, event: Event, session: &mut Session) -> Result<(), AgentError> {
         match event {
             Event::Change(change) => self.take_change(*change),
             Event::Answer(answer) => self.take_answer(*answer, session)?,
@@ -275,11 +271,7 @@ impl Containers {
         });
     }
 
-    fn take_answer(
-        &mut self,
-        answer: Answer,
-        session: &mut Session,
-    ) -> Result<(), AgentError> {
+    fn take_answer(&mut self, answer: Answer, session: &mut Session) -> Result<(), AgentError> {
         let Answer { id, result } = answer;
         let known = self.known.entry(id.clone()).or_default();
         known.is_asked = false;
@@ -376,9 +368,7 @@ impl Containers {
             Target::Container(_) => recorded(target) || refused(target),
             Target::Every => false,
         };
-        self.targets.iter().all(ended)
-            && self.questions.is_empty()
-            && session.living().next().is_none()
+        self.targets.iter().all(ended) && self.questions.is_empty() && session.living().next().is_none()
     }
 
     /// Says what an outage means for what was recorded.

@@ -26,8 +26,8 @@ use tokio::{
 };
 
 pub(crate) use self::signals::{Received, next_signal};
-pub use self::{signals::Signals, stdio::serve_stdio};
 use self::{containers::Containers, waiting::WaitingCgroups};
+pub use self::{signals::Signals, stdio::serve_stdio};
 use crate::{
     bpf::{AttachPlan, KernelVersion},
     causes::with_causes,
@@ -77,7 +77,9 @@ pub enum AgentError {
     #[error("the container {} has ended: start it again and name it, or wait for the next of its name with --wait", escape::terminal(.0.as_bytes()))]
     HasEnded(String),
     /// The client did not begin with what it wants.
-    #[error("the client asked for nothing to record: khard agent is started by `khard trace --via` or `khard tui --via`")]
+    #[error(
+        "the client asked for nothing to record: khard agent is started by `khard trace --via` or `khard tui --via`"
+    )]
     NoRequest,
 }
 
@@ -247,11 +249,7 @@ impl Agent {
         Ok(())
     }
 
-    async fn record(
-        &mut self,
-        port: &mut Port,
-        signals: &mut Option<Signals>,
-    ) -> Result<Over, AgentError> {
+    async fn record(&mut self, port: &mut Port, signals: &mut Option<Signals>) -> Result<Over, AgentError> {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut next_pulse = Instant::now();
@@ -282,6 +280,7 @@ impl Agent {
                         return Ok(over);
                     },
                 },
+                () = port.messages.closed() => return Ok(Over::ClientGone),
                 permit = port.messages.reserve(), if self.session.n_messages() > 0 => {
                     if let (Ok(permit), Some(message)) = (permit, self.session.next_message()) {
                         permit.send(Ok(message));

@@ -22,7 +22,8 @@ pub(super) struct Args {
 pub(super) fn run(_args: &Args) -> Result<ExitCode> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
-    let served = runtime.block_on(async { serve_stdio(Signals::install()?).await.map_err(anyhow::Error::from) });
+    let served =
+        runtime.block_on(async { serve_stdio(Signals::install()?).await.map_err(anyhow::Error::from) });
     // A thread that waits for standard input ends with the process, not before.
     runtime.shutdown_background();
     // The client was told, and shows it; on stderr it would stand there twice.

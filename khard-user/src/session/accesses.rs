@@ -70,8 +70,7 @@ impl<'a> Sample<'a> {
             if self.has(flag::REFUSED | flag::PENDING) { Outcome::Refused } else { Outcome::Granted };
         let inferred = self.has(flag::INFERRED) || is_mount && self.mounts_by_string();
         let certainty = if inferred { Certainty::Inferred } else { Certainty::Exact };
-        let access =
-            Arrived { key: AccessKey { what, outcome, certainty }, stage, by: self.by() };
+        let access = Arrived { key: AccessKey { what, outcome, certainty }, stage, by: self.by() };
         Some(Told::Asked { access, pending: self.has(flag::PENDING).then_some(record.hash) })
     }
 

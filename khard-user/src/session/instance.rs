@@ -6,14 +6,6 @@ use std::{
     path::PathBuf,
 };
 
-use khard_common::stats;
-use khard_profile::{
-    Bytes,
-    recording::{
-        AccessCoverage, Attachment, BadRunId, Class, Confinement, ContainerRun, Coverage, Ended, From, Host,
-        NotObserved, Observed, Proof, Run, RunCoverage, RunId, Runtime, SeccompInForce, Subject,
-    },
-};
 use super::{
     Tenant,
     seen::{Facts, Seen},
@@ -22,6 +14,14 @@ use crate::{
     bpf::{Bpf, Misses, PROGRAMS, Role, SlotNumber, Stats, Watched, Watching, of_class},
     host,
     stream::{SubjectId, SubjectState},
+};
+use khard_common::stats;
+use khard_profile::{
+    Bytes,
+    recording::{
+        AccessCoverage, Attachment, BadRunId, Class, Confinement, ContainerRun, Coverage, Ended, From, Host,
+        NotObserved, Observed, Proof, Run, RunCoverage, RunId, Runtime, SeccompInForce, Subject,
+    },
 };
 
 /// Who an instance is, as far as whoever named it knows.

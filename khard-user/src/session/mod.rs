@@ -17,8 +17,8 @@ use std::{
 
 use aya::maps::{MapData, RingBuf};
 use khard_common::{
-    record::{BirthRecord, Record, SyscallRecord, decode, until_nul},
     limits::EXE_BYTES,
+    record::{BirthRecord, Record, SyscallRecord, decode, until_nul},
     slot::{BORDER_IS_FIRST_EXEC, NO_BORDER, STARTED, X32_BIT},
     stats,
 };
@@ -28,12 +28,12 @@ use khard_profile::{
 };
 use tokio::io::{Interest, unix::AsyncFd};
 
+pub use self::instance::{Identity, Instance, Start};
 use self::{
     accesses::{Arrived, Sample, Told},
     resolve::Root,
     seen::{Seen, abi_of_table, place_of},
 };
-pub use self::instance::{Identity, Instance, Start};
 use crate::{
     bpf::{AttachChoice, AttachPlan, Bpf, LoadError, Misses, PROGRAMS, Role, SlotNumber, Stats, rise},
     cgroup::{CgroupError, CgroupTree},
@@ -427,8 +427,9 @@ impl Session {
             let facts = instance.facts();
             if all || instance.told.as_ref() != Some(&facts) {
                 instance.told = Some(facts);
-                let run =
-                    instance.run(&self.boot_id, &self.host, self.bpf.watching(), &misses, &stats).map_err(wrong)?;
+                let run = instance
+                    .run(&self.boot_id, &self.host, self.bpf.watching(), &misses, &stats)
+                    .map_err(wrong)?;
                 self.messages.push_back(Message::Subject(Box::new(instance.state(run))));
             }
         }

@@ -38,7 +38,9 @@ pub enum StreamError {
         ours: u32,
     },
     /// A word that is longer than any.
-    #[error("the other side sent a message of {0} bytes, {MAX_FRAME_BYTES} at most are allowed: the stream is broken")]
+    #[error(
+        "the other side sent a message of {0} bytes, {MAX_FRAME_BYTES} at most are allowed: the stream is broken"
+    )]
     TooLong(usize),
     /// A word that is none.
     #[error("the other side sent a message that khard does not know: the stream is broken")]

@@ -147,7 +147,8 @@ impl Observed {
 
 /// What the counters said last is no proof of what came after.
 fn unprove(run: &mut Run) {
-    const WHY: &str = "the agent was lost: what it did not tell any more is missing, and so are its last counts";
+    const WHY: &str =
+        "the agent was lost: what it did not tell any more is missing, and so are its last counts";
     let unproved = |coverage: &Coverage| {
         let of = |observed: &ObservedClass| ObservedClass {
             proof: Proof::Unproved { reason: WHY.to_owned() },

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use khard_profile::recording::{
     Abi, Access, AccessCoverage, AppArmorInForce, Attachment, Certainty, Confinement, Coverage, FileAccess,
-    FileFacts, FileOp, FilePerms, From, Observed as ObservedClass, Outcome as AccessOutcome, Phase, Proof, Run,
-    RunCoverage, RunId, SeccompInForce, Subject,
+    FileFacts, FileOp, FilePerms, From, Observed as ObservedClass, Outcome as AccessOutcome, Phase, Proof,
+    Run, RunCoverage, RunId, SeccompInForce, Subject,
 };
 
 use super::*;
@@ -133,7 +133,9 @@ fn a_lost_agent_leaves_a_recording_that_says_so_and_proves_nothing() {
     let run = recording.runs().values().next().unwrap();
     assert_eq!(run.ended, Ended::AgentLost);
     for (_, coverage) in run.coverage.classes() {
-        assert!(matches!(coverage.observed().unwrap().proof, Proof::Unproved { .. }) && !coverage.is_complete());
+        assert!(
+            matches!(coverage.observed().unwrap().proof, Proof::Unproved { .. }) && !coverage.is_complete()
+        );
     }
     let json = recording.to_json().unwrap();
     assert_eq!(Recording::from_json(&json).unwrap(), recording);

@@ -17,8 +17,8 @@ use std::{
 use khard_profile::recording::Ended;
 use tokio::time::{MissedTickBehavior, interval};
 
-pub(crate) use self::outputs::{CHECKPOINT_FILE, RECORDING_FILE};
 pub use self::outputs::Report;
+pub(crate) use self::outputs::{CHECKPOINT_FILE, RECORDING_FILE};
 use self::{live::LiveLine, outputs::Outputs, via::Via};
 use crate::{
     agent::{self, Agent, AgentError, CommandToRun, Link, Received, Signals},
@@ -72,10 +72,11 @@ pub enum TraceError {
     #[error("the agent failed: {}", khard_profile::escape::terminal(.0.as_bytes()))]
     AgentFailed(String),
     /// The other end of the stream is gone, or does not make sense.
-    #[error(
-        "the agent was lost: what it had told by then is written, and marked so"
-    )]
+    #[error("the agent was lost: what it had told by then is written, and marked so")]
     AgentLost(#[source] Option<Lost>),
+    /// The same before anybody was recorded.
+    #[error("there is no agent at the other end")]
+    NoAgent(#[source] Option<Lost>),
     /// The command that leads to the agent.
     #[error("cannot start a shell for --via")]
     Via(#[source] io::Error),
@@ -123,7 +124,7 @@ pub enum Lost {
     #[error(transparent)]
     Bad(#[from] BadStream),
     /// The command that led to it ended.
-    #[error("the command of --via ended ({0})")]
+    #[error("the command of --via ended ({0}): try it alone, it must lead to `khard agent --stdio`")]
     Ended(ExitStatus),
 }
 
@@ -159,9 +160,18 @@ pub async fn run(options: Options) -> Result<Finished, TraceError> {
             let (link, mut peer) = via.into_parts();
             let written = client.run(link, Some(signals)).await;
             let status = peer.ended().await;
+            // Of a command that said nothing, its end says more.
+            let or_ended = |lost: Option<Lost>| match lost {
+                None => status.map(Lost::Ended),
+                Some(Lost::Stream(StreamError::NotAStream(said))) if said.is_empty() => {
+                    status.map(Lost::Ended)
+                }
+                other => other,
+            };
             match written {
                 Ok(reports) => Ok(Finished { reports, command_status: None }),
-                Err(TraceError::AgentLost(None)) => Err(TraceError::AgentLost(status.map(Lost::Ended))),
+                Err(TraceError::AgentLost(lost)) => Err(TraceError::AgentLost(or_ended(lost))),
+                Err(TraceError::NoAgent(lost)) => Err(TraceError::NoAgent(or_ended(lost))),
                 Err(error) => Err(error),
             }
         }
@@ -177,9 +187,6 @@ async fn here(
 ) -> Result<Finished, TraceError> {
     let agent = Agent::begin(&options.request, command).await?;
     privilege::drop_privileges()?;
-    if options.request.wait {
-        tracing::info!("ready: targets that start from now on are recorded from their first instruction");
-    }
     let live = LiveLine::new(options.live && !agent.command_owns_terminal());
     let client = Client::new(options, outputs, live);
     let (port, link) = agent::stream();
@@ -187,7 +194,8 @@ async fn here(
         .name("client".to_owned())
         .spawn(move || -> Result<Vec<Report>, TraceError> {
             let failed = |source| TraceError::Io { what: "start tokio", source };
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
             runtime.block_on(client.run(link, None))
         })
         .map_err(|source| TraceError::Io { what: "start a thread", source })?;
@@ -205,6 +213,8 @@ struct Client {
     live: LiveLine,
     duration: Option<Duration>,
     until_quiet: Option<Duration>,
+    /// Targets may come later.
+    waits: bool,
     /// When recording began, and when the last new thing came.
     began: Option<Instant>,
     last_new: Instant,
@@ -219,6 +229,7 @@ impl Client {
             live,
             duration: options.duration,
             until_quiet: options.until_quiet,
+            waits: options.request.wait,
             began: None,
             last_new: Instant::now(),
             next_checkpoint: Instant::now() + CHECKPOINT,
@@ -271,6 +282,11 @@ impl Client {
     fn take(&mut self, message: Message) -> Result<Option<Outcome>, TraceError> {
         if matches!(message, Message::Ready { .. }) {
             (self.began, self.last_new) = (Some(Instant::now()), Instant::now());
+            if self.waits {
+                tracing::info!(
+                    "ready: targets that start from now on are recorded from their first instruction"
+                );
+            }
         }
         let bad = |error: BadStream| TraceError::AgentLost(Some(error.into()));
         let Some(news) = self.subjects.take(message).map_err(bad)? else { return Ok(None) };
@@ -330,7 +346,10 @@ impl Client {
     fn give_up(mut self, error: TraceError) -> TraceError {
         self.live.clear();
         match self.outputs.finish(&self.subjects, Ended::AgentLost) {
-            Ok(_) => error,
+            Ok(reports) => match error {
+                TraceError::AgentLost(lost) if reports.is_empty() => TraceError::NoAgent(lost),
+                error => error,
+            },
             Err(other) => {
                 tracing::error!("{}", crate::causes::with_causes(&error));
                 other
