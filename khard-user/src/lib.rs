@@ -19,3 +19,4 @@ pub mod session;
 pub mod stream;
 pub mod subjects;
 pub mod trace;
+mod tui;

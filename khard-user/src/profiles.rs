@@ -10,9 +10,12 @@ use khard_profile::{
 
 use khard_profile::summary::Summary;
 
-use crate::output::{
-    compile::{self, CompileError},
-    files::{OutDir, WriteError, file_name},
+use crate::{
+    causes::with_causes,
+    output::{
+        compile::{self, CompileError},
+        files::{OutDir, WriteError, file_name},
+    },
 };
 
 /// The choices of one generation, as a user gives them.
@@ -72,6 +75,27 @@ pub fn apparmor_file(subject: &Subject) -> String {
     };
     let last = name.rsplit('/').next().unwrap_or_default();
     format!("{}.apparmor", file_name(last))
+}
+
+/// The texts of both profiles, as [`write`] would write them, or why there is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProfileTexts {
+    /// OCI JSON.
+    pub seccomp: Result<String, String>,
+    /// AppArmor.
+    pub apparmor: Result<String, String>,
+}
+
+/// Makes the texts of a recording's profiles and writes nothing.
+pub fn texts(recording: &Recording, choices: &ProfileChoices) -> ProfileTexts {
+    let seccomp = generate(recording, choices).and_then(|generated| Ok(generated.profile.to_json()?));
+    ProfileTexts {
+        seccomp: match seccomp {
+            Ok(json) => Ok(String::from_utf8_lossy(&json).into_owned()),
+            Err(error) => Err(with_causes(&error)),
+        },
+        apparmor: generate_apparmor(recording, choices).map(|generated| generated.to_text(choices.style)),
+    }
 }
 
 /// What was made of a recording.

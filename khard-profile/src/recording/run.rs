@@ -160,7 +160,7 @@ impl Run {
     /// The order of records of the same run: a finished one above a checkpoint or one whose agent was lost, then the one that lasted longer. Later
     /// records of a session hold all that earlier ones do, so the greatest is the one to keep.
     pub(super) fn rank(&self) -> (bool, u64, &Self) {
-        let is_whole = !matches!(self.ended, Ended::Checkpoint | Ended::AgentLost);
+        let is_whole = !matches!(self.ended, Ended::Running | Ended::Checkpoint | Ended::AgentLost);
         (is_whole, self.duration_ms, self)
     }
 }
@@ -177,6 +177,8 @@ pub enum Ended {
     Duration,
     /// Nothing new had come for as long as the user asked.
     Quiet,
+    /// It went on: the user had it written in between.
+    Running,
     /// It did not end: the record is a checkpoint, and khard died before it wrote a final one.
     Checkpoint,
     /// It did not end: the agent that recorded it was lost, and this is what it had told.

@@ -50,6 +50,7 @@ pub(super) fn ended(ended: Ended) -> &'static str {
         Ended::Interrupted => "stopped by the user",
         Ended::Duration => "time was over",
         Ended::Quiet => "nothing new came any more",
+        Ended::Running => "written while it went on",
         Ended::Checkpoint => "checkpoint",
         Ended::AgentLost => "the agent was lost",
     }

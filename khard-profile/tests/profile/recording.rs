@@ -211,7 +211,7 @@ fn one_access_of_each_class() -> Vec<AccessKey> {
 /// One of each: every kind of value that the form has. Not every combination of them makes sense.
 fn one_of_each() -> Recording {
     let mut recording = one_of_each_of_version_2();
-    for (nth, ended) in [(4, Ended::Quiet), (5, Ended::AgentLost)] {
+    for (nth, ended) in [(4, Ended::Quiet), (5, Ended::AgentLost), (6, Ended::Running)] {
         let marks = vec![
             Mark { time_ns: 0, label: "load test starts".into() },
             Mark { time_ns: 5, label: Bytes::from(&b"\xff"[..]) },

@@ -8,9 +8,15 @@ mod check;
 mod doctor;
 mod explain;
 mod generate;
+mod replay;
 mod trace;
+mod tui;
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::{
+    io::{self, IsTerminal, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 use khard_profile::{
@@ -22,6 +28,7 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use crate::{
     config::{Config, ConfigError},
+    output::files::OutDir,
     profiles::ProfileChoices,
 };
 
@@ -29,6 +36,8 @@ use crate::{
 const ERROR: u8 = 2;
 /// Something was lost, and that was not accepted.
 const LOSSY: u8 = 3;
+/// Where logs go while a dashboard has the terminal, in the output folder.
+const LOG_FILE: &str = "khard.log";
 
 /// Watches what a container really does and writes the smallest seccomp and AppArmor profiles under which it still works.
 #[derive(Debug, Parser)]
@@ -48,6 +57,10 @@ struct Cli {
 enum Verb {
     /// Record a command, pod, container or cgroup, and write its profile
     Trace(Box<trace::Args>),
+    /// Watch containers live: what each does, what its profile would be, and whether anything new still comes
+    Tui(Box<tui::Args>),
+    /// Look at an old recording in the dashboard
+    Replay(replay::Args),
     /// Record for a khard elsewhere, which is connected to standard input and output
     Agent(agent::Args),
     /// Make the profiles again from a recording
@@ -162,13 +175,21 @@ impl ChoiceArgs {
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let mut cli = Cli::parse();
+    if let Verb::Tui(args) = &mut cli.verb {
+        args.trace.show_dashboard();
+    }
     init_logging(&cli);
     let (result, failure) = match cli.verb {
         Verb::Trace(args) => {
             let failure = args.failure_code();
-            (trace::run(*args, cli.quiet), failure)
+            (trace::run(*args, cli.quiet, false), failure)
         }
+        Verb::Tui(args) => {
+            let failure = args.trace.failure_code();
+            (trace::run(args.trace, cli.quiet, true), failure)
+        }
+        Verb::Replay(args) => (replay::run(&args), ERROR),
         Verb::Agent(args) => (agent::run(&args), ERROR),
         Verb::Generate(args) => (generate::run(&args), ERROR),
         Verb::Check(args) => (check::run(&args), ERROR),
@@ -217,11 +238,53 @@ fn init_logging(cli: &Cli) {
         .try_from_env()
         .unwrap_or_else(|_| EnvFilter::new(format!("warn,khard={level},khard_user={level}")));
     let filter = if cli.quiet { EnvFilter::new("error") } else { filter };
+    let log_dir = match &cli.verb {
+        Verb::Trace(args) => args.log_dir(),
+        Verb::Tui(args) => args.trace.log_dir(),
+        _ => None,
+    };
+    let log_dir = log_dir.map(Path::to_owned);
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(move || Log { dir: log_dir.clone() })
         .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .without_time()
         .with_target(false)
         .init();
+}
+
+/// Where a line of the log goes: to stderr, but where a dashboard has the terminal to a file beside what is written.
+struct Log {
+    /// None: there is no such file, and what goes wrong is told at the end.
+    dir: Option<PathBuf>,
+}
+
+impl Write for Log {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if !crate::tui::is_taken() {
+            return io::stderr().write(line);
+        }
+        match &self.dir {
+            Some(dir) => {
+                OutDir::open(dir).and_then(|dir| dir.append(LOG_FILE)).map_err(io::Error::other)?.write(line)
+            }
+            None => Ok(line.len()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
 }

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     ffi::OsString,
     io::{Write, stderr, stdout},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
@@ -18,7 +18,7 @@ use crate::{
     bpf::AttachChoice,
     command::{self, Output, User},
     stream::{Request, Target},
-    trace::{self, Finished, Options, Report, Source},
+    trace::{self, Finished, Options, Report, Show, Source},
 };
 
 /// The classes that can be accepted as lossy.
@@ -114,6 +114,9 @@ pub(super) struct Args {
     /// Record where this shell command leads: it must run `khard agent --stdio` there
     #[arg(long, value_name = "SHELL COMMAND", conflicts_with = "command")]
     via: Option<OsString>,
+    /// Show the dashboard meanwhile (as khard tui); what COMMAND prints goes to command.log in the output folder
+    #[arg(long, conflicts_with = "json")]
+    tui: bool,
     /// Where to write
     #[arg(short, long, value_name = "DIR", default_value = "profiles-out")]
     output: PathBuf,
@@ -152,16 +155,29 @@ impl Args {
         if self.command.is_empty() { super::ERROR } else { 125 }
     }
 
-    fn into_options(self, quiet: bool) -> Result<Options> {
+    /// As `khard tui` takes them.
+    pub(super) fn show_dashboard(&mut self) {
+        self.tui = true;
+    }
+
+    /// Where logs go while the dashboard has the terminal.
+    pub(super) fn log_dir(&self) -> Option<&Path> {
+        self.tui.then_some(self.output.as_path())
+    }
+
+    fn into_options(self, quiet: bool, or_every: bool) -> Result<Options> {
         let pods = self.pod.into_iter().map(|name| Target::Pod {
             namespace: self.namespace.clone(),
             name,
             container: self.container_of_pod.clone(),
         });
-        let targets: Vec<_> = pods.chain(self.container.into_iter().map(Target::Container)).collect();
+        let mut targets: Vec<_> = pods.chain(self.container.into_iter().map(Target::Container)).collect();
         let n_targets = targets.len() + self.cgroup.len() + usize::from(!self.command.is_empty());
+        if n_targets == 0 && or_every {
+            targets.push(Target::Every);
+        }
         ensure!(
-            n_targets > 0,
+            n_targets > 0 || or_every,
             "nothing to record: name a --pod, --container, --cgroup, or a command after --"
         );
         if self.name.is_some() && n_targets > 1 {
@@ -174,7 +190,11 @@ impl Args {
                 command: (!self.command.is_empty()).then(|| CommandToRun {
                     argv: self.command,
                     user,
-                    output: Output::Inherited,
+                    output: if self.tui {
+                        Output::File(self.output.join("command.log"))
+                    } else {
+                        Output::Inherited
+                    },
                 }),
             },
         };
@@ -194,16 +214,22 @@ impl Args {
             duration: self.duration,
             until_quiet: self.until_quiet,
             choices: self.choices.into_choices()?,
-            live: !quiet && !self.json,
+            show: if self.tui {
+                Show::Dashboard
+            } else if quiet || self.json {
+                Show::Nothing
+            } else {
+                Show::Line
+            },
         })
     }
 }
 
-/// Runs the verb.
-pub(super) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
+/// Runs the verb. `or_every`: without a target, every container on the node is one.
+pub(super) fn run(args: Args, quiet: bool, or_every: bool) -> Result<ExitCode> {
     let (as_json, accepted) = (args.json, args.accept_lossy.clone());
     let failure = args.failure_code();
-    let options = args.into_options(quiet)?;
+    let options = args.into_options(quiet, or_every)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
     let finished = runtime.block_on(trace::run(options))?;

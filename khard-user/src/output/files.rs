@@ -94,6 +94,16 @@ impl OutDir {
         &self.path
     }
 
+    /// A file to which lines are added as they come, made if it is not there. Mode 0600.
+    pub fn append(&self, name: &str) -> Result<std::fs::File, WriteError> {
+        let flags = OFlags::CREATE | OFlags::APPEND | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let path = self.path.join(name);
+        let file = openat(&self.fd, name, flags, Mode::from_raw_mode(0o600))
+            .map_err(|error| WriteError::new("write", &path, error))?;
+        give_to_user(&file);
+        Ok(file.into())
+    }
+
     /// Writes a file whole: a temporary file beside it, synced, then renamed over it. Mode 0600, owned by the user
     /// behind sudo.
     pub fn write(&self, name: &str, contents: &[u8]) -> Result<PathBuf, WriteError> {

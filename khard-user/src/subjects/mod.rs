@@ -4,6 +4,7 @@
 //! A peer is believed in what it says and not in how much: beyond [`Limits`] the stream is broken.
 
 mod observed;
+pub mod replay;
 
 use std::collections::BTreeMap;
 

@@ -1,32 +1,30 @@
-//! `khard trace`: from a stream to files. Owns where the stream comes from (an agent in this process, or one behind a command) and
-//! the loop that takes it in. It must not know how anything is recorded (that is `agent`) nor how rules are chosen.
+//! `khard trace`, `tui` and `replay`: from a stream to files. Owns where the stream comes from (an agent in this process, one behind a
+//! command, an old recording). It must not know how anything is recorded (that is `agent`) nor how rules are chosen.
+//!
+//! [`client`] takes the stream in.
 
+mod client;
 mod live;
 mod outputs;
+mod replay;
 mod via;
 
-use std::{
-    ffi::OsString,
-    io,
-    path::PathBuf,
-    process::ExitStatus,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{ffi::OsString, io, path::PathBuf, process::ExitStatus, thread, time::Duration};
 
-use khard_profile::recording::Ended;
-use tokio::time::{MissedTickBehavior, interval};
-
-pub use self::outputs::Report;
 pub(crate) use self::outputs::{CHECKPOINT_FILE, RECORDING_FILE};
-use self::{live::LiveLine, outputs::Outputs, via::Via};
+use self::{
+    client::{Client, Ui},
+    outputs::Outputs,
+    via::Via,
+};
+pub use self::{outputs::Report, replay::replay};
 use crate::{
-    agent::{self, Agent, AgentError, CommandToRun, Link, Received, Signals},
+    agent::{self, Agent, AgentError, CommandToRun, Signals},
     output::files::WriteError,
     privilege::{self, PrivilegeError},
     profiles::{ProfileChoices, ProfileError},
-    stream::{Command, Message, Outcome, Request, StreamError},
-    subjects::{BadStream, News, Subjects},
+    stream::{Request, StreamError},
+    subjects::BadStream,
 };
 
 /// What `khard trace` was asked for.
@@ -46,8 +44,19 @@ pub struct Options {
     pub until_quiet: Option<Duration>,
     /// How profiles are made.
     pub choices: ProfileChoices,
-    /// Show the live line, if there is a terminal for it.
-    pub live: bool,
+    /// What is shown meanwhile.
+    pub show: Show,
+}
+
+/// What is shown while a recording goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Show {
+    /// Nothing.
+    Nothing,
+    /// A line on stderr, if that is a terminal that nobody else has.
+    Line,
+    /// The dashboard.
+    Dashboard,
 }
 
 /// Where the stream comes from.
@@ -89,6 +98,9 @@ pub enum TraceError {
     /// khard's own privileges.
     #[error(transparent)]
     Privilege(#[from] PrivilegeError),
+    /// The dashboard.
+    #[error("cannot show the dashboard: it needs a terminal; `khard trace` needs none")]
+    Terminal(#[source] io::Error),
     /// Threads, signals and descriptors.
     #[error("cannot {what}")]
     Io {
@@ -137,10 +149,6 @@ pub struct Finished {
     pub command_status: Option<ExitStatus>,
 }
 
-const TICK: Duration = Duration::from_millis(250);
-/// A checkpoint is written this often: so much is lost at most by `kill -9`.
-const CHECKPOINT: Duration = Duration::from_secs(5);
-
 /// Records until all subjects have ended, the time is over, or the user stops it.
 ///
 /// # Errors
@@ -150,13 +158,11 @@ pub async fn run(options: Options) -> Result<Finished, TraceError> {
     let signals = Signals::install().map_err(|source| TraceError::Io { what: "handle signals", source })?;
     let outputs = Outputs::open(&options)?;
     match &options.source {
-        Source::Here { command } => {
-            let command = command.clone();
-            here(&options, command.as_ref(), outputs, signals).await
-        }
+        Source::Here { command } => here(&options, command.as_ref(), outputs, signals).await,
         Source::Via(command) => {
             let via = Via::start(command, options.request.clone()).map_err(TraceError::Via)?;
-            let client = Client::new(&options, outputs, LiveLine::new(options.live));
+            let ui = Ui::open(&options, false)?;
+            let client = Client::new(&options, outputs, ui);
             let (link, mut peer) = via.into_parts();
             let written = client.run(link, Some(signals)).await;
             let status = peer.ended().await;
@@ -187,8 +193,8 @@ async fn here(
 ) -> Result<Finished, TraceError> {
     let agent = Agent::begin(&options.request, command).await?;
     privilege::drop_privileges()?;
-    let live = LiveLine::new(options.live && !agent.command_owns_terminal());
-    let client = Client::new(options, outputs, live);
+    let ui = Ui::open(options, agent.command_owns_terminal())?;
+    let client = Client::new(options, outputs, ui);
     let (port, link) = agent::stream();
     let thread = thread::Builder::new()
         .name("client".to_owned())
@@ -204,156 +210,4 @@ async fn here(
     // The agent's own error says more than what the client was told of it.
     let command_status = served?;
     Ok(Finished { reports: written?, command_status })
-}
-
-/// Takes a stream in.
-struct Client {
-    subjects: Subjects,
-    outputs: Outputs,
-    live: LiveLine,
-    duration: Option<Duration>,
-    until_quiet: Option<Duration>,
-    /// Targets may come later.
-    waits: bool,
-    /// When recording began, and when the last new thing came.
-    began: Option<Instant>,
-    last_new: Instant,
-    next_checkpoint: Instant,
-}
-
-impl Client {
-    fn new(options: &Options, outputs: Outputs, live: LiveLine) -> Self {
-        Self {
-            subjects: Subjects::default(),
-            outputs,
-            live,
-            duration: options.duration,
-            until_quiet: options.until_quiet,
-            waits: options.request.wait,
-            began: None,
-            last_new: Instant::now(),
-            next_checkpoint: Instant::now() + CHECKPOINT,
-        }
-    }
-
-    /// Takes everything in, and writes it. The first signal asks the agent for an end, the second does not wait for it.
-    async fn run(mut self, mut link: Link, mut signals: Option<Signals>) -> Result<Vec<Report>, TraceError> {
-        let mut was_asked_to_end = false;
-        let mut tick = interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                message = link.messages.recv() => {
-                    let over = match message {
-                        Some(Ok(message)) => self.take(message),
-                        Some(Err(error)) => Err(TraceError::AgentLost(Some(error.into()))),
-                        None => Err(TraceError::AgentLost(None)),
-                    };
-                    match over {
-                        Ok(None) => {}
-                        Ok(Some(outcome)) => return self.finish(outcome),
-                        Err(error) => return Err(self.give_up(error)),
-                    }
-                }
-                received = agent::next_signal(&mut signals) => {
-                    if let Received::End(_) = received {
-                        if was_asked_to_end {
-                            return Err(self.give_up(TraceError::AgentLost(None)));
-                        }
-                        was_asked_to_end = true;
-                        let _ = link.commands.try_send(Command::End { why: Ended::Interrupted });
-                    }
-                }
-                _ = tick.tick() => {
-                    self.live.draw(&self.subjects);
-                    if let Some(why) = self.is_time() {
-                        // An agent that takes no command any more is at its end by itself.
-                        let _ = link.commands.try_send(Command::End { why });
-                    }
-                    if Instant::now() >= self.next_checkpoint {
-                        self.outputs.checkpoint(&self.subjects)?;
-                        self.next_checkpoint = Instant::now() + CHECKPOINT;
-                    }
-                }
-            }
-        }
-    }
-
-    fn take(&mut self, message: Message) -> Result<Option<Outcome>, TraceError> {
-        if matches!(message, Message::Ready { .. }) {
-            (self.began, self.last_new) = (Some(Instant::now()), Instant::now());
-            if self.waits {
-                tracing::info!(
-                    "ready: targets that start from now on are recorded from their first instruction"
-                );
-            }
-        }
-        let bad = |error: BadStream| TraceError::AgentLost(Some(error.into()));
-        let Some(news) = self.subjects.take(message).map_err(bad)? else { return Ok(None) };
-        self.live.take(&news, &self.subjects);
-        match news {
-            News::Began(id) => {
-                if let Some(observed) = self.subjects.get(id) {
-                    self.outputs.assign(observed.state())?;
-                }
-                self.last_new = Instant::now();
-            }
-            News::Call { .. } | News::Access { .. } => self.last_new = Instant::now(),
-            News::Ended(_) | News::Mark(_) => {}
-            News::Over(outcome) => return Ok(Some(outcome)),
-        }
-        Ok(None)
-    }
-
-    /// Whether the user's time is over. Said once.
-    fn is_time(&mut self) -> Option<Ended> {
-        let began = self.began?;
-        if self.duration.is_some_and(|duration| began.elapsed() >= duration) {
-            self.duration = None;
-            return Some(Ended::Duration);
-        }
-        // Quiet is only who has begun.
-        let is_quiet = self.until_quiet.is_some_and(|quiet| self.last_new.elapsed() >= quiet);
-        if is_quiet && self.subjects.iter().next().is_some() {
-            self.until_quiet = None;
-            return Some(Ended::Quiet);
-        }
-        None
-    }
-
-    fn finish(mut self, outcome: Outcome) -> Result<Vec<Report>, TraceError> {
-        self.live.clear();
-        match outcome {
-            Outcome::Abandoned => Err(TraceError::Abandoned),
-            Outcome::Ended(why) => {
-                let reports = self.outputs.finish(&self.subjects, why)?;
-                if reports.is_empty() {
-                    return Err(TraceError::Nothing(match why {
-                        Ended::Duration => "no target started in the given time",
-                        _ => "no target had started",
-                    }));
-                }
-                Ok(reports)
-            }
-            Outcome::Failed(why) => {
-                self.outputs.finish(&self.subjects, Ended::AgentLost)?;
-                Err(TraceError::AgentFailed(why))
-            }
-        }
-    }
-
-    /// Writes what is known, whatever happened: it is worth more than the reason why it ended.
-    fn give_up(mut self, error: TraceError) -> TraceError {
-        self.live.clear();
-        match self.outputs.finish(&self.subjects, Ended::AgentLost) {
-            Ok(reports) => match error {
-                TraceError::AgentLost(lost) if reports.is_empty() => TraceError::NoAgent(lost),
-                error => error,
-            },
-            Err(other) => {
-                tracing::error!("{}", crate::causes::with_causes(&error));
-                other
-            }
-        }
-    }
 }

@@ -144,6 +144,20 @@ impl Outputs {
         Ok(())
     }
 
+    /// The instances that are written to the same place as this one.
+    pub(super) fn together_with(&self, id: SubjectId) -> Vec<SubjectId> {
+        self.instances.values().find(|ids| ids.contains(&id)).cloned().unwrap_or_default()
+    }
+
+    /// Takes away what was saved in between: the user wants nothing of it.
+    pub(super) fn forget_checkpoints(&self) {
+        for place in self.instances.keys() {
+            if let Ok(dir) = self.dir(place) {
+                dir.remove(CHECKPOINT_FILE);
+            }
+        }
+    }
+
     /// Writes everything. Each subject is tried, whatever happens to the others; the first failure is returned. `if_alive`: how those
     /// end that were not told to have ended.
     pub(super) fn finish(&self, subjects: &Subjects, if_alive: Ended) -> Result<Vec<Report>, TraceError> {

@@ -1,0 +1,402 @@
+//! Takes a stream in: keeps what it tells, shows it, writes checkpoints, asks for an end when it is time, and writes everything when
+//! there is one. It must not know where the stream comes from.
+
+use std::{
+    future::pending,
+    time::{Duration, Instant},
+};
+
+use khard_profile::{Bytes, escape, recording::Ended};
+use ratatui::crossterm::event::Event;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{Options, Report, Show, Source, TraceError, live::LiveLine, outputs::Outputs};
+use crate::{
+    agent::{Link, Received, Signals, next_signal},
+    causes::with_causes,
+    profiles::ProfileChoices,
+    stream::{Command, Message, Outcome, SubjectId},
+    subjects::{BadStream, News, Subjects},
+    tui::{Dashboard, Effect, FRAME, Setup},
+};
+
+/// Without a dashboard.
+const TICK: Duration = Duration::from_millis(250);
+/// A checkpoint is written this often: so much is lost at most by `kill -9`.
+const CHECKPOINT: Duration = Duration::from_secs(5);
+
+/// What is shown.
+pub(super) enum Ui {
+    Line(LiveLine),
+    Dashboard(Box<Dashboard>),
+}
+
+impl Ui {
+    /// `is_taken`: a command has the terminal.
+    pub(super) fn open(options: &Options, is_taken: bool) -> Result<Self, TraceError> {
+        Ok(match options.show {
+            Show::Nothing => Self::Line(LiveLine::new(false)),
+            Show::Line => Self::Line(LiveLine::new(!is_taken)),
+            Show::Dashboard => {
+                let source = match &options.source {
+                    Source::Here { .. } => "this node".to_owned(),
+                    Source::Via(command) => command.to_string_lossy().into_owned(),
+                };
+                let out_dir = options.out_dir.display().to_string();
+                Self::dashboard(Setup { source, out_dir, is_replay: false })?
+            }
+        })
+    }
+
+    pub(super) fn dashboard(setup: Setup) -> Result<Self, TraceError> {
+        let dashboard = Dashboard::open(setup).map_err(TraceError::Terminal)?;
+        Ok(Self::Dashboard(Box::new(dashboard)))
+    }
+
+    fn take(&mut self, news: &News, subjects: &Subjects) {
+        match self {
+            Self::Line(line) => line.take(news, subjects),
+            Self::Dashboard(dashboard) => dashboard.take(news, subjects),
+        }
+    }
+
+    fn draw(&mut self, subjects: &Subjects) -> Result<(), TraceError> {
+        match self {
+            Self::Line(line) => line.draw(subjects),
+            Self::Dashboard(dashboard) => {
+                let failed = |source| TraceError::Io { what: "draw the dashboard", source };
+                dashboard.draw(subjects).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn input(&mut self) -> Event {
+        match self {
+            Self::Line(_) => pending().await,
+            Self::Dashboard(dashboard) => dashboard.input().await,
+        }
+    }
+}
+
+/// How it ended, and what was written of it.
+type Written = Result<Vec<Report>, TraceError>;
+
+/// Takes a stream in.
+pub(super) struct Client {
+    subjects: Subjects,
+    /// None of what is only shown.
+    outputs: Option<Outputs>,
+    choices: ProfileChoices,
+    ui: Ui,
+    duration: Option<Duration>,
+    until_quiet: Option<Duration>,
+    /// Targets may come later.
+    waits: bool,
+    /// When recording began, and when the last new thing came.
+    began: Option<Instant>,
+    last_new: Instant,
+    next_checkpoint: Instant,
+    /// The user wants an end.
+    end: Option<End>,
+}
+
+/// What is to become of what was recorded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Write,
+    Forget,
+}
+
+impl Client {
+    pub(super) fn new(options: &Options, outputs: Outputs, ui: Ui) -> Self {
+        Self {
+            outputs: Some(outputs),
+            duration: options.duration,
+            until_quiet: options.until_quiet,
+            waits: options.request.wait,
+            ..Self::of_viewer(options.choices.clone(), ui)
+        }
+    }
+
+    /// One that only shows.
+    pub(super) fn of_viewer(choices: ProfileChoices, ui: Ui) -> Self {
+        Self {
+            subjects: Subjects::default(),
+            outputs: None,
+            choices,
+            ui,
+            duration: None,
+            until_quiet: None,
+            waits: false,
+            began: None,
+            last_new: Instant::now(),
+            next_checkpoint: Instant::now() + CHECKPOINT,
+            end: None,
+        }
+    }
+
+    /// Takes everything in, and writes it. The first signal asks the agent for an end, the second does not wait for it.
+    pub(super) async fn run(mut self, mut link: Link, mut signals: Option<Signals>) -> Written {
+        let is_dashboard = matches!(self.ui, Ui::Dashboard(_));
+        let mut tick = interval(if is_dashboard { FRAME } else { TICK });
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Once there is nothing more to hear; a dashboard stays until its user has seen enough.
+        let mut written = None;
+        loop {
+            tokio::select! {
+                message = link.messages.recv(), if written.is_none() => {
+                    let over = match message {
+                        Some(Ok(message)) => self.take(message),
+                        Some(Err(error)) => Err(TraceError::AgentLost(Some(error.into()))),
+                        None => Err(TraceError::AgentLost(None)),
+                    };
+                    let end = match over {
+                        Ok(None) => continue,
+                        Ok(Some(outcome)) => self.finish(outcome),
+                        Err(error) => Err(self.give_up(error)),
+                    };
+                    if !self.stays(&end) {
+                        return end;
+                    }
+                    written = Some(end);
+                }
+                received = next_signal(&mut signals) => {
+                    if let Received::End(_) = received {
+                        if let Some(written) = written {
+                            return written;
+                        }
+                        if self.end.is_some() {
+                            return Err(self.give_up(TraceError::AgentLost(None)));
+                        }
+                        self.ask_to_end(&link, End::Write);
+                    }
+                }
+                event = self.ui.input() => {
+                    let effect = match &mut self.ui {
+                        Ui::Line(_) => None,
+                        Ui::Dashboard(dashboard) => dashboard.act(&event),
+                    };
+                    match (effect, written.take()) {
+                        (Some(Effect::Quit { .. }), Some(written)) => return written,
+                        (Some(effect), before) => {
+                            self.bring_about(effect, &link);
+                            written = before;
+                        }
+                        (None, before) => written = before,
+                    }
+                    self.ui.draw(&self.subjects)?;
+                }
+                _ = tick.tick() => {
+                    self.ui.draw(&self.subjects)?;
+                    if written.is_none() {
+                        self.keep_time(&link)?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends what has lasted long enough, and writes checkpoints.
+    fn keep_time(&mut self, link: &Link) -> Result<(), TraceError> {
+        if let Some(why) = self.is_time() {
+            // An agent that takes no command any more is at its end by itself.
+            let _ = link.commands.try_send(Command::End { why });
+        }
+        if Instant::now() >= self.next_checkpoint {
+            if let Some(outputs) = &mut self.outputs {
+                outputs.checkpoint(&self.subjects)?;
+            }
+            self.next_checkpoint = Instant::now() + CHECKPOINT;
+        }
+        Ok(())
+    }
+
+    fn ask_to_end(&mut self, link: &Link, end: End) {
+        self.end = Some(end);
+        let _ = link.commands.try_send(Command::End { why: Ended::Interrupted });
+    }
+
+    /// Does what the user of a dashboard wants.
+    fn bring_about(&mut self, effect: Effect, link: &Link) {
+        match effect {
+            Effect::Mark(label) => {
+                let _ = link.commands.try_send(Command::Mark { label: Bytes::from(label.as_str()) });
+            }
+            Effect::Look(subject) => {
+                let _ = link.commands.try_send(Command::Look { subject });
+            }
+            Effect::Write => {
+                let said = self.write_now();
+                self.say(said);
+            }
+            Effect::MakeProfile(subject) => {
+                if let Err(error) = self.make_profile(subject) {
+                    self.say(Err(with_causes(&error)));
+                }
+            }
+            Effect::Quit { write } => self.ask_to_end(link, if write { End::Write } else { End::Forget }),
+        }
+    }
+
+    fn say(&mut self, message: Result<String, String>) {
+        if let Ui::Dashboard(dashboard) = &mut self.ui {
+            dashboard.say(message);
+        }
+    }
+
+    /// Writes everything without an end.
+    fn write_now(&mut self) -> Result<String, String> {
+        let Some(outputs) = &self.outputs else {
+            return Err(
+                "a replay writes nothing: `khard generate` makes the profiles of a recording".to_owned()
+            );
+        };
+        match outputs.finish(&self.subjects, Ended::Running) {
+            Ok(reports) => match reports.as_slice() {
+                [] => Err("nobody has been recorded yet".to_owned()),
+                [first, more @ ..] => {
+                    let first = escape::terminal(first.dir.as_os_str().as_encoded_bytes());
+                    let more =
+                        if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+                    Ok(format!("written to {first}{more}"))
+                }
+            },
+            Err(error) => Err(with_causes(&error)),
+        }
+    }
+
+    /// Makes the profiles of all instances of a subject, as its files will be.
+    fn make_profile(&mut self, subject: SubjectId) -> Result<(), TraceError> {
+        let Ui::Dashboard(dashboard) = &mut self.ui else { return Ok(()) };
+        let ids = match &self.outputs {
+            Some(outputs) => outputs.together_with(subject),
+            // A recording is of one subject.
+            None => self.subjects.iter().map(|(id, _)| id).collect(),
+        };
+        let recording = self.subjects.recording(&ids, Ended::Running);
+        if let Some(recording) = recording.map_err(|error| TraceError::Assemble(Box::new(error)))? {
+            dashboard
+                .make_profile(subject, recording, self.choices.clone())
+                .map_err(|source| TraceError::Io { what: "start a thread", source })?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, message: Message) -> Result<Option<Outcome>, TraceError> {
+        if matches!(message, Message::Ready { .. }) {
+            (self.began, self.last_new) = (Some(Instant::now()), Instant::now());
+            if self.waits {
+                tracing::info!(
+                    "ready: targets that start from now on are recorded from their first instruction"
+                );
+            }
+        }
+        if let Ui::Dashboard(dashboard) = &mut self.ui {
+            dashboard.hear();
+        }
+        let bad = |error: BadStream| TraceError::AgentLost(Some(error.into()));
+        let Some(news) = self.subjects.take(message).map_err(bad)? else { return Ok(None) };
+        self.ui.take(&news, &self.subjects);
+        match news {
+            News::Began(id) => {
+                if let (Some(observed), Some(outputs)) = (self.subjects.get(id), &mut self.outputs) {
+                    outputs.assign(observed.state())?;
+                }
+                self.last_new = Instant::now();
+            }
+            News::Call { .. } | News::Access { .. } => self.last_new = Instant::now(),
+            News::Ended(_) | News::Mark(_) => {}
+            News::Over(outcome) => return Ok(Some(outcome)),
+        }
+        Ok(None)
+    }
+
+    /// Whether the user's time is over. Said once.
+    fn is_time(&mut self) -> Option<Ended> {
+        let began = self.began?;
+        if self.duration.is_some_and(|duration| began.elapsed() >= duration) {
+            self.duration = None;
+            return Some(Ended::Duration);
+        }
+        // Quiet is only who has begun.
+        let is_quiet = self.until_quiet.is_some_and(|quiet| self.last_new.elapsed() >= quiet);
+        if is_quiet && self.subjects.iter().next().is_some() {
+            self.until_quiet = None;
+            return Some(Ended::Quiet);
+        }
+        None
+    }
+
+    /// Writes everything, if it is wanted.
+    fn finish(&mut self, outcome: Outcome) -> Written {
+        if let Ui::Line(line) = &mut self.ui {
+            line.clear();
+        }
+        let Some(outputs) = &self.outputs else { return Ok(Vec::new()) };
+        if self.end == Some(End::Forget) {
+            outputs.forget_checkpoints();
+            return Ok(Vec::new());
+        }
+        match outcome {
+            Outcome::Abandoned => Err(TraceError::Abandoned),
+            Outcome::Ended(why) => {
+                let reports = outputs.finish(&self.subjects, why)?;
+                // Whoever ends a dashboard has seen that there is nothing.
+                if reports.is_empty() && matches!(self.ui, Ui::Line(_)) {
+                    return Err(TraceError::Nothing(match why {
+                        Ended::Duration => "no target started in the given time",
+                        _ => "no target had started",
+                    }));
+                }
+                Ok(reports)
+            }
+            Outcome::Failed(why) => {
+                outputs.finish(&self.subjects, Ended::AgentLost)?;
+                Err(TraceError::AgentFailed(why))
+            }
+        }
+    }
+
+    /// Writes what is known, whatever happened: it is worth more than the reason why it ended.
+    fn give_up(&mut self, error: TraceError) -> TraceError {
+        if let Ui::Line(line) = &mut self.ui {
+            line.clear();
+        }
+        let Some(outputs) = &self.outputs else { return error };
+        match outputs.finish(&self.subjects, Ended::AgentLost) {
+            Ok(reports) => match error {
+                TraceError::AgentLost(lost) if reports.is_empty() => TraceError::NoAgent(lost),
+                error => error,
+            },
+            Err(other) => {
+                tracing::error!("{}", with_causes(&error));
+                other
+            }
+        }
+    }
+
+    /// Whether what is shown stays after the end, which it then says: of one that the user has not asked for.
+    fn stays(&mut self, end: &Written) -> bool {
+        let Ui::Dashboard(dashboard) = &mut self.ui else { return false };
+        let is_replay = self.outputs.is_none();
+        let outcome = self.subjects.outcome();
+        let was_stopped = !is_replay && matches!(outcome, Some(Outcome::Ended(Ended::Interrupted)));
+        if self.end.is_some() || was_stopped || self.subjects.iter().next().is_none() {
+            return false;
+        }
+        dashboard.set_over(&match (end, outcome) {
+            (Err(error), _) => with_causes(error),
+            (Ok(_), _) if is_replay => "the end of the recording".to_owned(),
+            (Ok(_), Some(Outcome::Ended(Ended::Duration))) => "the time is over".to_owned(),
+            (Ok(_), Some(Outcome::Ended(Ended::Quiet))) => "nothing new came any more".to_owned(),
+            (Ok(_), _) => "all subjects have ended".to_owned(),
+        });
+        if let Ok(reports) = end
+            && !is_replay
+        {
+            dashboard.say(Ok(format!("{} recordings are written", reports.len())));
+        }
+        true
+    }
+}

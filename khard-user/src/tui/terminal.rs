@@ -1,0 +1,99 @@
+//! The terminal: taken, drawn to, read from, and given back, whatever happens. Knows nothing of what is shown.
+
+use std::{
+    env, io,
+    io::IsTerminal as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use ratatui::{DefaultTerminal, Frame, crossterm::event};
+use tokio::sync::mpsc;
+
+use super::view::ColorDepth;
+
+/// How long it takes until the reader notices that it is not wanted any more.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Whether the dashboard has the terminal, so that nobody else may write to it.
+static IS_TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Whether the dashboard has the terminal: then logs go elsewhere.
+pub(crate) fn is_taken() -> bool {
+    IS_TAKEN.load(Ordering::Acquire)
+}
+
+/// The terminal in raw mode, on its alternate screen.
+pub(super) struct Terminal {
+    inner: DefaultTerminal,
+    events: mpsc::Receiver<event::Event>,
+    is_over: Arc<AtomicBool>,
+}
+
+impl Terminal {
+    /// Takes it. A panic of any thread gives it back before it is reported.
+    pub(super) fn open() -> io::Result<Self> {
+        if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
+            return Err(io::Error::other("standard input and output are no terminal"));
+        }
+        let inner = ratatui::try_init()?;
+        IS_TAKEN.store(true, Ordering::Release);
+        let (sender, events) = mpsc::channel(64);
+        let is_over = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&is_over);
+        // Reading blocks, so that it has a thread of its own.
+        thread::Builder::new().name("keys".to_owned()).spawn(move || {
+            while !ends.load(Ordering::Acquire) {
+                match event::poll(PATIENCE) {
+                    Ok(false) => {}
+                    Ok(true) => {
+                        let Ok(event) = event::read() else { break };
+                        if sender.blocking_send(event).is_err() {
+                            break;
+                        }
+                    }
+                    Err(_) => break,
+                }
+            }
+        })?;
+        Ok(Self { inner, events, is_over })
+    }
+
+    /// The next thing that the user does; never again where the terminal is gone. Cancel safe.
+    pub(super) async fn input(&mut self) -> event::Event {
+        match self.events.recv().await {
+            Some(event) => event,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Draws.
+    pub(super) fn draw(&mut self, draw: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
+        self.inner.draw(draw).map(drop)
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Release);
+        // A terminal that is gone needs nothing.
+        let _ = ratatui::try_restore();
+        IS_TAKEN.store(false, Ordering::Release);
+    }
+}
+
+/// How many colours there are: none if the user wants none (<https://no-color.org>).
+pub(super) fn color_depth() -> ColorDepth {
+    let of = |name: &str| env::var(name).unwrap_or_default();
+    if !of("NO_COLOR").is_empty() || of("TERM") == "dumb" {
+        ColorDepth::None
+    } else if of("TERM").contains("256color") || matches!(of("COLORTERM").as_str(), "truecolor" | "24bit") {
+        ColorDepth::TwoHundredFiftySix
+    } else {
+        ColorDepth::Sixteen
+    }
+}
