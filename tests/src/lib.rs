@@ -15,6 +15,7 @@ pub mod program;
 pub mod recorded;
 pub mod stopwatch;
 pub mod strace;
+pub mod tmux;
 pub mod tracefs;
 pub mod wait;
 pub mod watched;

@@ -25,7 +25,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-pub(crate) use self::signals::{Received, next_signal};
+pub(crate) use self::signals::Received;
 use self::{containers::Containers, waiting::WaitingCgroups};
 pub use self::{signals::Signals, stdio::serve_stdio};
 use crate::{
@@ -211,7 +211,7 @@ impl Agent {
     pub async fn serve(
         mut self,
         mut port: Port,
-        mut signals: Option<Signals>,
+        mut signals: Signals,
     ) -> Result<Option<ExitStatus>, AgentError> {
         let ready = Message::Ready {
             khard: env!("CARGO_PKG_VERSION").to_owned(),
@@ -249,7 +249,7 @@ impl Agent {
         Ok(())
     }
 
-    async fn record(&mut self, port: &mut Port, signals: &mut Option<Signals>) -> Result<Over, AgentError> {
+    async fn record(&mut self, port: &mut Port, signals: &mut Signals) -> Result<Over, AgentError> {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut next_pulse = Instant::now();
@@ -262,7 +262,7 @@ impl Agent {
                     ready.map_err(|source| AgentError::Io { what: "wait for records", source })?;
                 }
                 _ = tick.tick() => is_tick = true,
-                received = next_signal(signals) => match received {
+                received = signals.next() => match received {
                     Received::ChildChanged => {
                         if let Some(command) = self.command.as_ref().filter(|_| command_runs) {
                             command.started.follow_stop();

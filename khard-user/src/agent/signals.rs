@@ -33,21 +33,13 @@ impl Signals {
     }
 
     /// The next one. Cancel safe.
-    pub(super) async fn next(&mut self) -> Received {
+    pub(crate) async fn next(&mut self) -> Received {
         tokio::select! {
             _ = self.interrupt.recv() => Received::End(libc::SIGINT),
             _ = self.terminate.recv() => Received::End(libc::SIGTERM),
             () = next_of(&mut self.hangup) => Received::End(libc::SIGHUP),
             _ = self.child.recv() => Received::ChildChanged,
         }
-    }
-}
-
-/// The next one, where they are this loop's to handle. Cancel safe.
-pub(crate) async fn next_signal(signals: &mut Option<Signals>) -> Received {
-    match signals {
-        Some(signals) => signals.next().await,
-        None => std::future::pending().await,
     }
 }
 

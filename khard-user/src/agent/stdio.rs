@@ -57,7 +57,7 @@ pub async fn serve_stdio(signals: Signals) -> Result<(), AgentError> {
         }
         writer.flush().await
     });
-    let served = agent.serve(port, Some(signals)).await;
+    let served = agent.serve(port, signals).await;
     incoming.abort();
     // A client that does not read any more has lost nothing that it wanted.
     if let Ok(Err(error)) = outgoing.await {

@@ -111,6 +111,7 @@ pub struct Subjects {
     subjects: BTreeMap<SubjectId, Observed>,
     moments: Vec<Moment>,
     over: Option<Outcome>,
+    n_messages: u64,
 }
 
 impl Subjects {
@@ -121,6 +122,7 @@ impl Subjects {
 
     /// Takes a message in, and says what of it is news.
     pub fn take(&mut self, message: Message) -> Result<Option<News>, BadStream> {
+        self.n_messages += 1;
         Ok(match message {
             Message::Ready { host, now_ns, .. } => {
                 (self.host, self.began_ns, self.now_ns) = (Some(host), now_ns, now_ns);
@@ -181,6 +183,11 @@ impl Subjects {
         let n = self.subjects.get(&subject).map_or(0, Observed::len);
         within("observations of a subject", n, self.limits.observations)?;
         within("bytes of names", self.n_bytes, self.limits.bytes)
+    }
+
+    /// How many messages were taken in: with the same number, nothing is another.
+    pub fn n_messages(&self) -> u64 {
+        self.n_messages
     }
 
     /// The agent's machine, once it is ready.

@@ -18,6 +18,7 @@ pub struct Observed {
     /// Of those that were refused: only asked, and done if there is one that was granted.
     asked: BTreeSet<(AccessKey, Stage)>,
     last_new_ns: Option<u64>,
+    n_changes: u64,
 }
 
 impl Observed {
@@ -28,16 +29,19 @@ impl Observed {
             accesses: BTreeMap::new(),
             asked: BTreeSet::new(),
             last_new_ns: None,
+            n_changes: 0,
         }
     }
 
     pub(super) fn set_state(&mut self, state: SubjectState) {
         self.state = state;
+        self.n_changes += 1;
     }
 
     /// True if it is new. A record that comes after the fact brings its witness.
     pub(super) fn add_call(&mut self, key: SyscallKey, stage: Stage, by: Option<By>) -> bool {
-        self.last_new_ns = self.last_new_ns.max(by.as_ref().map(|by| by.time_ns));
+        self.n_changes += 1;
+        let at_ns = by.as_ref().map(|by| by.time_ns);
         let mut is_new = false;
         let kept = self.calls.entry((key, stage)).or_insert_with(|| {
             is_new = true;
@@ -47,6 +51,9 @@ impl Observed {
             (Some(old), Some(new)) => Some(if new.time_ns < old.time_ns { new } else { old }),
             (old, new) => old.or(new),
         };
+        if is_new {
+            self.last_new_ns = self.last_new_ns.max(at_ns);
+        }
         is_new
     }
 
@@ -62,6 +69,7 @@ impl Observed {
             self.asked.insert((key.clone(), stage));
         }
         self.last_new_ns = self.last_new_ns.max(Some(by.time_ns));
+        self.n_changes += 1;
         self.accesses.insert((key.clone(), stage), by.clone());
         true
     }
@@ -69,6 +77,11 @@ impl Observed {
     /// Who it is and how it stands.
     pub fn state(&self) -> &SubjectState {
         &self.state
+    }
+
+    /// How often anything of it has changed: another number, another Recording but for its duration.
+    pub fn n_changes(&self) -> u64 {
+        self.n_changes
     }
 
     /// How many observations there are.

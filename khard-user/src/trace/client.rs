@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Options, Report, Show, Source, TraceError, live::LiveLine, outputs::Outputs};
 use crate::{
-    agent::{Link, Received, Signals, next_signal},
+    agent::{Link, Received, Signals},
     causes::with_causes,
     profiles::ProfileChoices,
     stream::{Command, Message, Outcome, SubjectId},
@@ -93,6 +93,7 @@ pub(super) struct Client {
     until_quiet: Option<Duration>,
     /// Targets may come later.
     waits: bool,
+    agent_has_signals: bool,
     /// When recording began, and when the last new thing came.
     began: Option<Instant>,
     last_new: Instant,
@@ -115,6 +116,7 @@ impl Client {
             duration: options.duration,
             until_quiet: options.until_quiet,
             waits: options.request.wait,
+            agent_has_signals: matches!(options.source, Source::Here { .. }),
             ..Self::of_viewer(options.choices.clone(), ui)
         }
     }
@@ -129,6 +131,7 @@ impl Client {
             duration: None,
             until_quiet: None,
             waits: false,
+            agent_has_signals: false,
             began: None,
             last_new: Instant::now(),
             next_checkpoint: Instant::now() + CHECKPOINT,
@@ -136,8 +139,9 @@ impl Client {
         }
     }
 
-    /// Takes everything in, and writes it. The first signal asks the agent for an end, the second does not wait for it.
-    pub(super) async fn run(mut self, mut link: Link, mut signals: Option<Signals>) -> Written {
+    /// Takes everything in, and writes it. The first signal asks the agent for an end, unless that has it too; the second does not
+    /// wait for it. After the end a signal ends what is still shown.
+    pub(super) async fn run(mut self, mut link: Link, mut signals: Signals) -> Written {
         let is_dashboard = matches!(self.ui, Ui::Dashboard(_));
         let mut tick = interval(if is_dashboard { FRAME } else { TICK });
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -161,10 +165,13 @@ impl Client {
                     }
                     written = Some(end);
                 }
-                received = next_signal(&mut signals) => {
+                received = signals.next() => {
                     if let Received::End(_) = received {
                         if let Some(written) = written {
                             return written;
+                        }
+                        if self.agent_has_signals {
+                            continue;
                         }
                         if self.end.is_some() {
                             return Err(self.give_up(TraceError::AgentLost(None)));

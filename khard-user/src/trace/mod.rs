@@ -164,7 +164,7 @@ pub async fn run(options: Options) -> Result<Finished, TraceError> {
             let ui = Ui::open(&options, false)?;
             let client = Client::new(&options, outputs, ui);
             let (link, mut peer) = via.into_parts();
-            let written = client.run(link, Some(signals)).await;
+            let written = client.run(link, signals).await;
             let status = peer.ended().await;
             // Of a command that said nothing, its end says more.
             let or_ended = |lost: Option<Lost>| match lost {
@@ -202,10 +202,13 @@ async fn here(
             let failed = |source| TraceError::Io { what: "start tokio", source };
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-            runtime.block_on(client.run(link, None))
+            runtime.block_on(async {
+                let failed = |source| TraceError::Io { what: "handle signals", source };
+                client.run(link, Signals::install().map_err(failed)?).await
+            })
         })
         .map_err(|source| TraceError::Io { what: "start a thread", source })?;
-    let served = agent.serve(port, Some(signals)).await;
+    let served = agent.serve(port, signals).await;
     let written = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     // The agent's own error says more than what the client was told of it.
     let command_status = served?;

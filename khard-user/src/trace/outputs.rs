@@ -16,7 +16,7 @@ use crate::{
     output::files::OutDir,
     profiles::{self, ProfileChoices, Written},
     stream::{SubjectId, SubjectState, Target},
-    subjects::Subjects,
+    subjects::{Observed, Subjects},
 };
 
 /// The recording's file name.
@@ -46,8 +46,8 @@ pub(super) struct Outputs {
     by_namespace: bool,
     choices: ProfileChoices,
     instances: BTreeMap<Place, Vec<SubjectId>>,
-    /// How many instances a place's last checkpoint held, if all had ended by then: it needs no other before there are more.
-    settled: BTreeMap<Place, usize>,
+    /// How often each instance of a place had changed at its last checkpoint: it needs no other before there is more.
+    saved: BTreeMap<Place, Vec<u64>>,
     /// Whose a place is: two different cgroups with one last component must not share it.
     owners: BTreeMap<Place, Owner>,
 }
@@ -66,7 +66,7 @@ impl Outputs {
             by_namespace: options.request.targets.contains(&Target::Every),
             choices: options.choices.clone(),
             instances: BTreeMap::new(),
-            settled: BTreeMap::new(),
+            saved: BTreeMap::new(),
             owners: BTreeMap::new(),
         };
         for path in &options.request.cgroups {
@@ -127,17 +127,16 @@ impl Outputs {
     /// Writes what is known by now. A full disk or a lost folder is said and tried again: the recording goes on.
     pub(super) fn checkpoint(&mut self, subjects: &Subjects) -> Result<(), TraceError> {
         for (place, ids) in &self.instances {
-            if self.settled.get(place) == Some(&ids.len()) {
+            let changes: Vec<u64> =
+                ids.iter().filter_map(|id| subjects.get(*id)).map(Observed::n_changes).collect();
+            if self.saved.get(place) == Some(&changes) {
                 continue;
             }
-            let has_ended = |id: &SubjectId| subjects.get(*id).is_some_and(|one| !one.state().is_alive());
-            let is_settled = ids.iter().all(has_ended);
             let Some(recording) = recording(subjects, ids, Ended::Checkpoint)? else { continue };
             let json = to_json(&recording)?;
             let written = self.dir(place).and_then(|dir| Ok(dir.write_unsynced(CHECKPOINT_FILE, &json)?));
             match written {
-                Ok(_) if is_settled => drop(self.settled.insert(place.clone(), ids.len())),
-                Ok(_) => {}
+                Ok(_) => drop(self.saved.insert(place.clone(), changes)),
                 Err(error) => tracing::warn!("no checkpoint: {}", with_causes(&error)),
             }
         }

@@ -43,5 +43,5 @@ pub async fn replay(
         // Wishes are for an agent: a recording cannot be changed any more.
         while commands.recv().await.is_some() {}
     });
-    Client::of_viewer(choices, ui).run(link, Some(signals)).await.map(drop)
+    Client::of_viewer(choices, ui).run(link, signals).await.map(drop)
 }

@@ -106,7 +106,7 @@ const BINDINGS: &[Binding] = &[
         &[Action::ReverseSort],
         In(&[ViewKind::Subjects, ViewKind::Syscalls]),
         "S",
-        "reverse",
+        "",
         "sort the other way around",
     ),
     bind(&[Char('/')], &[Action::Filter], In(FILTERED), "/", "filter", "show only rows with a text"),

@@ -56,6 +56,7 @@ const PACKAGES: &[&str] = &[
     "less",
     "file",
     "util-linux",
+    "tmux",
 ];
 /// Else the package of `PostgreSQL` makes a cluster, which no test uses.
 const NO_CLUSTER: &str = "mkdir -p \"$1/etc/postgresql-common\" && echo 'create_main_cluster = false' > \"$1/etc/postgresql-common/createcluster.conf\"";

@@ -83,12 +83,21 @@ pub(super) fn lines(coverage: &RunCoverage) -> Vec<Line> {
     for (class, coverage) in classes(coverage) {
         by_words.entry((!coverage.is_lossy(), in_words(coverage))).or_default().push(class);
     }
-    let line = |((is_whole, words), classes): ((bool, String), Vec<&'static str>)| Line {
-        classes: classes.join(", "),
-        words,
-        is_lossy: !is_whole,
-    };
-    by_words.into_iter().map(line).collect()
+    let n_groups = by_words.len();
+    let most = by_words.iter().filter(|((is_whole, _), _)| *is_whole).map(|(_, classes)| classes.len()).max();
+    let (mut lines, mut others) = (Vec::new(), None);
+    for ((is_whole, words), classes) in by_words {
+        let line = |classes| Line { classes, words, is_lossy: !is_whole };
+        if n_groups == 1 {
+            lines.push(line("every class".to_owned()));
+        } else if is_whole && others.is_none() && Some(classes.len()) == most && classes.len() > 3 {
+            // Nobody wants to read the names of most classes.
+            others = Some(line("all others".to_owned()));
+        } else {
+            lines.push(line(classes.join(", ")));
+        }
+    }
+    lines.into_iter().chain(others).collect()
 }
 
 fn in_words(coverage: &Coverage) -> String {
@@ -102,14 +111,12 @@ fn in_words(coverage: &Coverage) -> String {
         From::Late => "late: it already ran",
     };
     let mut said = format!("{certainty} by {}, {from}", observed.by.as_str());
-    for (cause, n) in observed.lost.iter().filter(|(_, n)| **n > 0) {
-        said.push_str(&format!(", LOST {n} ({})", words::clean_line(cause)));
+    let lost = observed.lost.iter().filter(|(_, n)| **n > 0);
+    said.extend(lost.map(|(cause, n)| format!(", LOST {n} ({})", words::clean_line(cause))));
+    said + &match &observed.proof {
+        Proof::Complete { .. } if coverage.is_lossy() => String::new(),
+        Proof::Complete { .. } => ", proved complete".to_owned(),
+        Proof::AtMost { lost, .. } => format!(", LOST up to {lost}"),
+        Proof::Unproved { reason } => format!(", not proved: {}", words::clean_line(reason)),
     }
-    match &observed.proof {
-        Proof::Complete { .. } if !coverage.is_lossy() => said.push_str(", proved complete"),
-        Proof::Complete { .. } => {}
-        Proof::AtMost { lost, .. } => said.push_str(&format!(", LOST up to {lost}")),
-        Proof::Unproved { reason } => said.push_str(&format!(", not proved: {}", words::clean_line(reason))),
-    }
-    said
 }

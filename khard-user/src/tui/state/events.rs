@@ -1,4 +1,5 @@
-//! What happened, in its order: the newest 10,000 first sightings, marks, beginnings and ends. Knows nothing about what is kept of them elsewhere.
+//! What happened, in its order: the newest 10,000 first sightings, marks, beginnings and ends.
+//! Knows nothing about what else is kept of them.
 
 use std::collections::VecDeque;
 
@@ -7,7 +8,7 @@ use khard_profile::recording::{Abi, Outcome};
 use super::{Action, list::moved, words};
 use crate::{
     stream::{By, Stage, SubjectId},
-    subjects::{News, Subjects},
+    subjects::{News, Observed, Subjects},
 };
 
 /// As many are kept.
@@ -88,7 +89,7 @@ impl Events {
                 event.what = words::access_with_class(key);
                 if key.outcome == Outcome::Refused {
                     event.kind = EventKind::Refused;
-                    event.what.push_str(" refused");
+                    event.what.insert_str(0, "refused: ");
                 }
                 event.of_subject(*subject, *stage, Some(by), subjects);
             }
@@ -144,6 +145,12 @@ impl Event {
         self.kind = EventKind::Life;
         what.clone_into(&mut self.what);
         self.subject = label(id, subjects);
+        if let Some(state) = subjects.get(id).map(Observed::state) {
+            let lasted_ns =
+                if state.is_alive() { 0 } else { state.run.duration_ms.saturating_mul(1_000_000) };
+            let at_ns = state.run.id.start_ns.saturating_add(lasted_ns);
+            self.time = words::time_since(subjects.began_ns(), at_ns);
+        }
     }
 
     fn of_subject(&mut self, id: SubjectId, stage: Stage, by: Option<&By>, subjects: &Subjects) {

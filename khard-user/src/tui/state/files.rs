@@ -58,6 +58,10 @@ impl Row for FileRow {
 }
 
 /// What was done with one file.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and any of them can hold with any other"
+)]
 #[derive(Debug)]
 struct Leaf {
     granted: FilePerms,
@@ -77,8 +81,8 @@ struct Leaf {
 struct Node {
     parent: usize,
     name: Vec<u8>,
-    /// Folders are told from files of the same name.
-    children: BTreeMap<(bool, Vec<u8>), usize>,
+    /// By name; that of a folder ends with its slash.
+    children: BTreeMap<Vec<u8>, usize>,
     leaf: Option<Leaf>,
     granted: FilePerms,
     has_links: bool,
@@ -130,12 +134,12 @@ impl Files {
     fn insert(&mut self, path: &[u8]) -> usize {
         let mut at = 0;
         for part in parts(path) {
-            let next = self.nodes.len();
-            let found = *self.nodes[at].children.entry((part.ends_with(b"/"), part.to_vec())).or_insert(next);
-            if found == next {
+            at = self.nodes[at].children.get(part).copied().unwrap_or_else(|| {
+                let node = self.nodes.len();
                 self.nodes.push(Node { parent: at, name: part.to_vec(), ..Node::default() });
-            }
-            at = found;
+                self.nodes[at].children.insert(part.to_vec(), node);
+                node
+            });
         }
         at
     }
@@ -177,9 +181,8 @@ impl Files {
     }
 
     fn find(&self, path: &[u8]) -> Option<usize> {
-        parts(path).try_fold(0, |at, part| {
-            self.nodes[at].children.get(&(part.ends_with(b"/"), part.to_vec())).copied()
-        })
+        let mut parts = path.split_inclusive(|byte| *byte == b'/');
+        parts.try_fold(0, |at, part| self.nodes[at].children.get(part).copied())
     }
 
     fn show(&mut self, key: Option<usize>) -> bool {
@@ -191,11 +194,8 @@ impl Files {
         while let Some((mut at, depth)) = left.pop() {
             let mut name = self.nodes[at].name.clone();
             // Folders that hold nothing but one folder are one row.
-            while self.nodes[at].leaf.is_none()
-                && let [(true, _)] = self.nodes[at].children.keys().collect::<Vec<_>>()[..]
-                && let Some(child) = self.nodes[at].children.values().next()
-            {
-                at = *child;
+            while let Some(child) = self.nodes[at].only_folder() {
+                at = child;
                 name.extend_from_slice(&self.nodes[at].name);
             }
             let node = &self.nodes[at];
@@ -221,12 +221,8 @@ impl Files {
         let key = self.list.selected().map(|row| row.node);
         filter.clone_into(&mut self.filter);
         for node in &mut self.nodes {
-            node.n_shown = 0;
-        }
-        // Only what a filter lets through is counted again: the other sums begin at nothing too.
-        for node in &mut self.nodes {
-            (node.granted, node.has_links, node.is_refused, node.n_files) =
-                (FilePerms::EMPTY, false, false, 0);
+            (node.granted, node.has_links, node.is_refused) = (FilePerms::EMPTY, false, false);
+            (node.n_files, node.n_shown) = (0, 0);
         }
         self.sum_up();
         self.show(key);
@@ -258,6 +254,12 @@ impl Files {
 }
 
 impl Node {
+    /// The folder that is all that is in it.
+    fn only_folder(&self) -> Option<usize> {
+        let (name, child) = self.children.first_key_value()?;
+        (self.leaf.is_none() && self.children.len() == 1 && name.ends_with(b"/")).then_some(*child)
+    }
+
     fn add(&mut self, key: &AccessKey, facts: FileFacts, link_to: Option<&Bytes>, by: &By) {
         let leaf = self.leaf.get_or_insert_with(|| Leaf {
             granted: FilePerms::EMPTY,
@@ -297,9 +299,10 @@ impl Node {
             perms: format!("{}{link}", words::perms(self.granted)),
             n_files: self.n_files,
             is_refused: self.is_refused,
-            facts: leaf
-                .map(Leaf::facts)
-                .unwrap_or_else(|| if self.is_refused { "refused".to_owned() } else { String::new() }),
+            facts: leaf.map_or_else(
+                || if self.is_refused { "refused".to_owned() } else { String::new() },
+                Leaf::facts,
+            ),
             first: leaf.map(|leaf| words::time_since(start_ns, leaf.first.time_ns)).unwrap_or_default(),
             witness: leaf.map(|leaf| words::witness(&leaf.first)).unwrap_or_default(),
         }

@@ -114,8 +114,8 @@ fn verdict(times_ns: &[u64], until_ns: u64, is_alive: bool, is_lossy: bool) -> S
     let Some(last_ns) = times_ns.last() else { return "Nothing was seen yet.".to_owned() };
     let by_then = |s: u64| times_ns.partition_point(|at_ns| *at_ns <= s * NS_PER_S);
     // The shortest time that is easily said and by which most was seen.
-    let times_s = [10, 30, 60, 300, 600, 1800, 3600, 6 * 3600, 24 * 3600];
-    let most = times_s.into_iter().find(|s| count(by_then(*s)) >= MOST * count(n));
+    let sayable_s = [10, 30, 60, 300, 600, 1800, 3600, 6 * 3600, 24 * 3600];
+    let most = sayable_s.into_iter().find(|s| count(by_then(*s)) >= MOST * count(n));
     let most = most.map_or_else(
         || format!("{n} things were seen"),
         |s| {

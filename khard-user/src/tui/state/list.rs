@@ -92,11 +92,6 @@ impl<R: Row> List<R> {
         self.shown.len()
     }
 
-    /// How many rows there are without a filter.
-    pub(crate) fn n_all(&self) -> usize {
-        self.rows.len()
-    }
-
     /// A row that is shown.
     pub(crate) fn get(&self, at: usize) -> Option<&R> {
         self.shown.get(at).map(|idx| &self.rows[*idx])

@@ -125,7 +125,7 @@ impl Profiles {
         self.cursor = 0;
     }
 
-    pub(super) fn to_start(&mut self) {
+    pub(super) fn rewind(&mut self) {
         self.cursor = 0;
     }
 }

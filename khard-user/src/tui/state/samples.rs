@@ -16,10 +16,8 @@ use crate::{
 };
 
 const S: u64 = 1_000_000_000;
-/// When recording begins.
 pub(crate) const BEGAN: u64 = 1000 * S;
 
-/// What a state is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sample {
     Empty,
@@ -28,7 +26,6 @@ pub(crate) enum Sample {
     Hostile,
 }
 
-/// A state with what it was made of.
 pub(crate) struct Fed {
     pub(crate) subjects: Subjects,
     pub(crate) state: State,
@@ -204,6 +201,7 @@ pub(crate) fn file(id: u32, path: &str, perms: &str, at_ms: u64) -> Message {
 }
 
 /// A web server that has settled, a database that goes on, and one that was there before.
+#[expect(clippy::too_many_lines, reason = "it is a list")]
 fn normal() -> Vec<Message> {
     let owner = FileFacts { owner: true, ..FileFacts::default() };
     let deleted = FileFacts { deleted: true, ..owner };
@@ -363,11 +361,11 @@ fn hostile() -> Vec<Message> {
         b"no/root".to_vec(),
         b"//a".to_vec(),
     ]);
-    for (n, path) in (1..).zip(&paths) {
+    for (n, path) in (1_u32..).zip(&paths) {
         let what = file_access(path, FileOp::Open, "rw", FileFacts::default());
         let key = AccessKey { what, outcome: Outcome::Granted, certainty: Certainty::Inferred };
-        let mut by = by(n * 100, "", "");
-        (by.comm, by.exe) = (names[n as usize % 6].into(), names[(n as usize + 1) % 6].into());
+        let mut by = by(u64::from(n) * 100, "", "");
+        (by.comm, by.exe) = (names[n as usize % 6].into(), names[n as usize % 5].into());
         messages.push(Message::Access {
             subject: SubjectId(0),
             key,
@@ -378,7 +376,7 @@ fn hostile() -> Vec<Message> {
         messages.push(Message::Call {
             subject: SubjectId(0),
             abi: Abi::X86_64,
-            nr: n as u32,
+            nr: n,
             stage: Stage::Workload,
             by: Some(by),
         });

@@ -109,7 +109,7 @@ impl SortBy {
             Self::Calls => "calls",
             Self::Files => "files",
             Self::Other => "other",
-            Self::LastNew => "new ago",
+            Self::LastNew => "quiet",
             Self::Rate => "calls/s",
             Self::Coverage => "coverage",
             Self::Lost => "lost",

@@ -1,5 +1,4 @@
-//! Facts in words that a terminal can show. The one place of the dashboard where a workload's bytes become text: what leaves it is
-//! escaped.
+//! Facts in words that a terminal can show: whatever leaves this is escaped. Knows nothing about rows.
 
 use khard_profile::{
     Bytes,
@@ -67,8 +66,7 @@ pub(super) const fn is_ours(phase: Phase) -> bool {
 /// Why recording ended, in one word for a column.
 pub(super) const fn ended(ended: Ended) -> &'static str {
     match ended {
-        Ended::Running => "running",
-        Ended::Checkpoint => "running",
+        Ended::Running | Ended::Checkpoint => "running",
         Ended::SubjectEnded => "ended",
         Ended::Interrupted => "stopped",
         Ended::Duration => "time up",
@@ -77,10 +75,19 @@ pub(super) const fn ended(ended: Ended) -> &'static str {
     }
 }
 
-/// In the order that people write them in.
+/// In the letters of rules, and in the order that people write them in.
 pub(super) fn perms(perms: FilePerms) -> String {
-    let of = |letter: &char| letter.to_string().parse::<FilePerms>().is_ok_and(|one| perms.contains(one));
-    ['r', 'w', 'a', 'c', 'd', 'k', 'm', 'x'].iter().filter(|letter| of(letter)).collect()
+    let has = |perm| perms.contains(perm);
+    let writes = [FilePerms::WRITE, FilePerms::CREATE, FilePerms::DELETE].into_iter().any(has);
+    let letters = [
+        ('r', has(FilePerms::READ)),
+        ('w', writes),
+        ('a', has(FilePerms::APPEND) && !writes),
+        ('k', has(FilePerms::LOCK)),
+        ('m', has(FilePerms::MMAP_EXEC)),
+        ('x', has(FilePerms::EXEC)),
+    ];
+    letters.into_iter().filter(|(_, holds)| *holds).map(|(letter, _)| letter).collect()
 }
 
 pub(super) const fn class(class: Class) -> &'static str {
@@ -193,6 +200,12 @@ mod tests {
             ["59 s", "4 m 10 s", "4 m", "2 h 3 m"]
         );
         assert_eq!(time_since(5, s(72) + 345_000_005), "01:12.345");
+    }
+
+    #[test]
+    fn permissions_are_those_that_a_rule_would_have() {
+        let letters = ["xmkr", "rwacd", "d", "a"].map(|letters| perms(letters.parse().unwrap()));
+        assert_eq!(letters, ["rkmx", "rw", "w", "a"]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::tui::{
     keys,
-    state::{Mode, State, ViewKind},
+    state::{Mode, SortBy, State, Trust, ViewKind, Which},
 };
 
 /// Two lines on the session and one of tabs.
@@ -22,31 +22,35 @@ pub(super) fn header(buffer: &mut Buffer, area: Rect, state: &State, theme: &The
     let s = status.elapsed_s;
     let time = format!("{:02}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
     // Said first what must not be cut off: the source can be a long command.
-    let mut parts = vec![("khard ", theme.title), (word.as_str(), style), ("  ", plain), (&time, plain)];
     let subjects = match status.n_ended {
-        0 => format!("  {} recorded", status.n_alive),
-        n => format!("  {} recorded, {n} ended", status.n_alive),
+        0 => format!("  {} recorded  ", status.n_alive),
+        n => format!("  {} recorded, {n} ended  ", status.n_alive),
     };
-    parts.extend([(subjects.as_str(), plain), ("  ", plain), (&state.setup().source, plain)]);
-    if !status.kernel.is_empty() {
-        parts.extend([("  Linux ", theme.dim), (&status.kernel, theme.dim)]);
-    }
+    let source = &state.setup().source;
+    let parts = [
+        ("khard ", theme.title),
+        (&word, style),
+        ("  ", plain),
+        (&time, plain),
+        (&subjects, plain),
+        (source, plain),
+    ];
     put_all(buffer, area, area.y, parts);
 
     let lost = format!("LOST up to {}", status.lost);
     let (lost, style) = if status.lost == 0 { ("lost 0", plain) } else { (lost.as_str(), theme.lossy) };
+    let mut x = put(buffer, area, area.x, area.y + 1, lost, style) + 2;
     let by = if status.attachments.is_empty() { "nothing yet" } else { &status.attachments };
-    let mut parts = vec![(lost, style), ("  attached by ", theme.dim), (by, plain)];
-    let lossy = state.looked_trust().filter(|trust| trust.is_lossy()).map(|trust| trust.lossy.join(", "));
-    if let Some(lossy) = &lossy {
-        parts.extend([
-            ("  ", plain),
-            (state.looked_label(), plain),
-            (" LOSSY: ", theme.lossy),
-            (lossy, theme.lossy),
-        ]);
+    x = put(buffer, area, x, area.y + 1, "by ", theme.dim);
+    x = put(buffer, area, x, area.y + 1, by, plain) + 2;
+    if let Some(trust) = state.looked_trust().filter(|trust| trust.is_lossy()) {
+        let said = format!("LOSSY {} ({})", trust.lossy.join(", "), state.looked_label());
+        x = put(buffer, area, x, area.y + 1, &said, theme.lossy) + 2;
     }
-    put_all(buffer, area, area.y + 1, parts);
+    if !status.kernel.is_empty() {
+        x = put(buffer, area, x, area.y + 1, "Linux ", theme.dim);
+        put(buffer, area, x, area.y + 1, &status.kernel, plain);
+    }
     tabs(buffer, area, state, theme);
 }
 
@@ -74,11 +78,14 @@ pub(super) fn title(buffer: &mut Buffer, area: Rect, state: &State, theme: &Them
     let view = state.view();
     let is_of_one = !matches!(view, ViewKind::Subjects | ViewKind::Events);
     let mut x = area.left();
-    if is_of_one && state.looked_trust().is_some_and(|trust| trust.is_lossy()) {
+    if is_of_one && state.looked_trust().is_some_and(Trust::is_lossy) {
         x = put(buffer, area, x, area.y, "LOSSY", theme.lossy);
         x = put(buffer, area, x, area.y, " ", Style::new());
     }
-    let place = place(state);
+    let place = match place(state) {
+        None | Some((_, 0)) => String::new(),
+        Some((at, n)) => format!("{}/{n}", at + 1),
+    };
     // Room for the place in the list, for a label can be long.
     let room = Rect { width: area.width.saturating_sub(width(&place) + 1), ..area };
     x = put(buffer, room, x, area.y, &what(state), theme.title);
@@ -98,7 +105,8 @@ fn what(state: &State) -> String {
     match state.view() {
         ViewKind::Subjects => {
             let table = state.table();
-            format!("Subjects by {} {}", table.sort.title(), arrow(table.is_reversed))
+            let by = if table.sort == SortBy::Coming { "in" } else { "by" };
+            format!("Subjects {by} {} {}", table.sort.title(), arrow(table.is_reversed))
         }
         ViewKind::Syscalls => {
             let (by_time, is_reversed) = state.calls_order();
@@ -108,8 +116,8 @@ fn what(state: &State) -> String {
         ViewKind::Other => format!("Other accesses{of}"),
         ViewKind::Profile => {
             let kind = match state.profiles().which {
-                crate::tui::state::Which::Seccomp => "seccomp",
-                crate::tui::state::Which::AppArmor => "AppArmor",
+                Which::Seccomp => "seccomp",
+                Which::AppArmor => "AppArmor",
             };
             let text = state.looked().and_then(|id| state.profiles().text(id));
             let changes = text.map(|text| (text.n_new(), text.n_removed)).filter(|n| *n != (0, 0));
@@ -127,9 +135,9 @@ fn what(state: &State) -> String {
     }
 }
 
-/// Where the cursor is among how many rows.
-fn place(state: &State) -> String {
-    let (at, n) = match state.view() {
+/// Where the cursor is among how many rows; `None` for a view without rows.
+fn place(state: &State) -> Option<(usize, usize)> {
+    Some(match state.view() {
         ViewKind::Subjects => (state.table().list.cursor(), state.table().list.len()),
         ViewKind::Syscalls => (state.calls().cursor(), state.calls().len()),
         ViewKind::Files => (state.files().cursor(), state.files().len()),
@@ -142,9 +150,24 @@ fn place(state: &State) -> String {
             let text = state.looked().and_then(|id| state.profiles().text(id));
             text.map_or((0, 0), |text| (state.profiles().cursor(text), text.lines.len()))
         }
-        ViewKind::Learning => return String::new(),
-    };
-    if n == 0 { String::new() } else { format!("{}/{n}", at + 1) }
+        ViewKind::Learning => return None,
+    })
+}
+
+/// What is said in place of rows, if there are none.
+pub(super) fn nothing(state: &State) -> Option<&'static str> {
+    let n_rows = place(state).map(|(_, n)| n);
+    match state.view() {
+        ViewKind::Events => {}
+        _ if state.looked().is_none() => return Some("Nobody is recorded yet."),
+        ViewKind::Profile => return None,
+        _ => {}
+    }
+    match n_rows {
+        Some(0) if state.filter().is_empty() => Some("Nothing was seen yet."),
+        Some(0) => Some("Nothing matches the filter."),
+        _ => None,
+    }
 }
 
 pub(super) fn footer(buffer: &mut Buffer, area: Rect, state: &State, theme: &Theme) {

@@ -96,7 +96,9 @@ fn marks(buffer: &mut Buffer, area: Rect, learning: &Learning, theme: &Theme) {
         for y in area.top()..area.bottom() {
             put(buffer, area, x, y, "│", theme.mark);
         }
-        let label = fit(label, next.saturating_sub(x + 1));
-        put(buffer, area, x + 1, area.y, &label, theme.mark);
+        let room = next.saturating_sub(x + 1);
+        if room > 2 {
+            put(buffer, area, x + 1, area.y, &fit(label, room), theme.mark);
+        }
     }
 }

@@ -41,6 +41,9 @@ pub(crate) fn draw(frame: &mut Frame, state: &State, theme: &Theme) {
         ViewKind::Events => rows::events(buffer, body, state, theme),
         ViewKind::Learning => learning::draw(buffer, body, state, theme),
     }
+    if let Some(said) = frame::nothing(state) {
+        text::put(buffer, body, body.x, body.y + 1, said, theme.dim);
+    }
     frame::footer(buffer, footer, state, theme);
     popup::draw(buffer, area, state, theme);
 }

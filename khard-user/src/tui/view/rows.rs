@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use ratatui::{buffer::Buffer, layout::Rect};
+use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
 use super::{
     grid::{Column, Grid, Line},
@@ -14,11 +14,11 @@ use crate::tui::state::{EventKind, SortBy, State, SubjectRow};
 const SUBJECTS: [(SortBy, Column); 9] = [
     (SortBy::Label, Column::new(SortBy::Label.title(), 12).grows(1)),
     (SortBy::State, Column::new(SortBy::State.title(), 7)),
-    (SortBy::Lost, Column::number(SortBy::Lost.title(), 10)),
+    (SortBy::Lost, Column::number(SortBy::Lost.title(), 9)),
     (SortBy::Calls, Column::number(SortBy::Calls.title(), 5)),
-    (SortBy::Files, Column::number(SortBy::Files.title(), 6)),
+    (SortBy::Files, Column::number(SortBy::Files.title(), 5)),
     (SortBy::Other, Column::number(SortBy::Other.title(), 5)),
-    (SortBy::LastNew, Column::number(SortBy::LastNew.title(), 7)),
+    (SortBy::LastNew, Column::number(SortBy::LastNew.title(), 5)),
     (SortBy::Rate, Column::number(SortBy::Rate.title(), 7)),
     (SortBy::Coverage, Column::new(SortBy::Coverage.title(), 13)),
 ];
@@ -28,20 +28,20 @@ pub(super) fn subjects(buffer: &mut Buffer, area: Rect, state: &State, theme: &T
     let row = |at| {
         let row: &SubjectRow = table.list.get(at)?;
         let lost =
-            if row.trust.is_lossy() { format!("LOSSY {}", short(row.trust.lost)) } else { "0".to_owned() };
+            if row.trust.is_lossy() { format!("LOSSY {}", shorter(row.trust.lost)) } else { "0".to_owned() };
         let style = match row {
             row if row.trust.is_lossy() => theme.lossy,
             row if !row.is_alive => theme.dim,
             row if state.looked() == Some(row.id) => theme.title,
-            _ => ratatui::style::Style::new(),
+            _ => Style::new(),
         };
         let cells = vec![
             Cow::from(&row.label),
             row.state.into(),
             lost.into(),
-            row.n_calls.to_string().into(),
-            row.n_files.to_string().into(),
-            row.n_other.to_string().into(),
+            short(row.n_calls as u64).into(),
+            short(row.n_files as u64).into(),
+            short(row.n_other as u64).into(),
             Cow::from(&row.quiet),
             row.rate.map(short).unwrap_or_default().into(),
             Cow::from(&row.trust.words),
@@ -67,13 +67,12 @@ pub(super) fn syscalls(buffer: &mut Buffer, area: Rect, state: &State, theme: &T
         let row = calls.get(at)?;
         let style = match (row.is_ours, row.is_refused_by_default) {
             (true, true) => theme.refused,
-            (true, false) => ratatui::style::Style::new(),
+            (true, false) => Style::new(),
             (false, _) => theme.dim,
         };
-        let cells = [&row.name, &row.phases, &row.first].map(Cow::from);
-        let mut cells = cells.to_vec();
-        cells.extend([row.runtime_default.into(), Cow::from(&row.witness)]);
-        Some(Line { cells, style })
+        let mut texts = [&row.name, &row.phases, &row.first].map(Cow::from).to_vec();
+        texts.extend([row.runtime_default.into(), Cow::from(&row.witness)]);
+        Some(Line { cells: texts, style })
     };
     let sorted = Some(if state.calls_order().0 { 2 } else { 0 });
     let (n_rows, cursor) = (calls.len(), calls.cursor());
@@ -99,10 +98,7 @@ pub(super) fn files(buffer: &mut Buffer, area: Rect, state: &State, theme: &Them
         };
         // So deep that nothing else would be seen, depth is not shown any more.
         let name = format!("{:1$}{sign}{2}", "", (row.depth * 2).min(24), row.name);
-        let style = match row.is_refused && row.is_open.is_none() {
-            true => theme.refused,
-            false => ratatui::style::Style::new(),
-        };
+        let style = if row.is_refused && row.is_open.is_none() { theme.refused } else { Style::new() };
         let n_files = row.is_open.map(|_| row.n_files.to_string()).unwrap_or_default();
         let mut cells = vec![Cow::from(name), Cow::from(&row.perms), Cow::from(n_files)];
         cells.extend([&row.facts, &row.witness, &row.first].map(Cow::from));
@@ -115,9 +111,9 @@ pub(super) fn files(buffer: &mut Buffer, area: Rect, state: &State, theme: &Them
 pub(super) fn other(buffer: &mut Buffer, area: Rect, state: &State, theme: &Theme) {
     const COLUMNS: [Column; 4] = [
         Column::new("access", 26).grows(3),
-        Column::new("facts", 16),
+        Column::new("facts", 9),
         Column::number("first", 9),
-        Column::new("witness", 20).grows(1),
+        Column::new("witness", 16).grows(1),
     ];
     let other = state.other();
     let row = |at| {
@@ -125,7 +121,7 @@ pub(super) fn other(buffer: &mut Buffer, area: Rect, state: &State, theme: &Them
         let style = match row {
             row if row.is_heading => theme.title,
             row if row.is_refused => theme.refused,
-            _ => ratatui::style::Style::new(),
+            _ => Style::new(),
         };
         let what = if row.is_heading { Cow::from(&row.what) } else { format!("  {}", row.what).into() };
         let mut cells = vec![what];
@@ -148,7 +144,7 @@ pub(super) fn events(buffer: &mut Buffer, area: Rect, state: &State, theme: &The
     let row = |at: usize| {
         let event = *events.get(at)?;
         let style = match event.kind {
-            EventKind::Seen => ratatui::style::Style::new(),
+            EventKind::Seen => Style::new(),
             EventKind::Refused => theme.refused,
             EventKind::Life => theme.title,
             EventKind::Mark => theme.mark,
@@ -163,10 +159,15 @@ pub(super) fn events(buffer: &mut Buffer, area: Rect, state: &State, theme: &The
 
 /// In five columns at most.
 fn short(n: u64) -> String {
+    if n < 100_000 { n.to_string() } else { shorter(n) }
+}
+
+/// In three columns, or four when it is much.
+fn shorter(n: u64) -> String {
     match n {
-        0..100_000 => n.to_string(),
-        100_000..10_000_000 => format!("{}k", n / 1000),
-        10_000_000..10_000_000_000 => format!("{}M", n / 1_000_000),
+        0..1000 => n.to_string(),
+        1000..1_000_000 => format!("{}k", n / 1000),
+        1_000_000..1_000_000_000 => format!("{}M", n / 1_000_000),
         _ => "many".to_owned(),
     }
 }

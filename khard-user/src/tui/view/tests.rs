@@ -3,6 +3,7 @@
 use ratatui::{
     Terminal,
     backend::TestBackend,
+    buffer::Cell,
     style::{Color, Modifier},
 };
 
@@ -42,7 +43,7 @@ fn every_view_of_every_sample() {
         for sample in SAMPLES {
             let fed = seen(sample, view);
             for size in [(80, 24), (120, 40)] {
-                let name = format!("{}_{}_{}", view.title(), format!("{sample:?}"), size.0).to_lowercase();
+                let name = format!("{}_{sample:?}_{}", view.title(), size.0).to_lowercase();
                 snapshot(&name, &fed.state, size);
             }
         }
@@ -94,8 +95,8 @@ fn no_size_is_too_small_or_too_large() {
             let mut fed = seen(sample, view);
             for popup in [None, Some(Action::Help), Some(Action::Quit), Some(Action::Mark)] {
                 popup.map(|popup| fed.state.update(popup));
-                for width in (1..=200).step_by(9).chain([40, 80]) {
-                    for height in (1..=60).step_by(7).chain([10]) {
+                for width in (1..=200).step_by(23).chain([40, 80]) {
+                    for height in (1..=60).step_by(11).chain([10]) {
                         drawn(&fed.state, (width, height), ColorDepth::Sixteen);
                     }
                 }
@@ -113,8 +114,15 @@ fn no_cell_holds_a_control_character_and_without_colours_none_has_one() {
         let mut fed = seen(Sample::Hostile, view);
         fed.state.set_over("it \u{1b}[2J broke\n");
         fed.state.set_message(Err("a\u{7}b\u{202e}".to_owned()));
-        let terminal = drawn(&fed.state, (120, 40), ColorDepth::None);
-        for cell in terminal.backend().buffer().content() {
+        let mut cells = drawn(&fed.state, (120, 40), ColorDepth::None).backend().buffer().content().to_vec();
+        // The text of the other profile and the names in the last question too.
+        for action in [Action::Other, Action::Quit] {
+            fed.state.update(action);
+            cells.extend_from_slice(
+                drawn(&fed.state, (120, 40), ColorDepth::None).backend().buffer().content(),
+            );
+        }
+        for cell in cells {
             let is_hidden =
                 |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
             assert!(!cell.symbol().contains(is_hidden), "{:?}", cell.symbol());
@@ -129,7 +137,7 @@ fn a_lossy_subject_is_not_overlooked() {
         let fed = seen(Sample::Lossy, ViewKind::Subjects);
         let terminal = drawn(&fed.state, (80, 24), colors);
         let row = terminal.backend().buffer().content().chunks(80).nth(5).unwrap();
-        let text: String = row.iter().map(|cell| cell.symbol()).collect();
+        let text: String = row.iter().map(Cell::symbol).collect();
         assert!(text.starts_with("shop/web/nginx") && text.contains("LOSSY"), "{text}");
         let lossy = Theme::new(colors).lossy;
         assert_eq!(row[0].fg, lossy.fg.unwrap_or(Color::Reset));
@@ -139,7 +147,7 @@ fn a_lossy_subject_is_not_overlooked() {
         {
             let terminal = drawn(&seen(Sample::Lossy, view).state, (40, 10), colors);
             let title = terminal.backend().buffer().content().chunks(40).nth(3).unwrap();
-            assert!(title.iter().map(|cell| cell.symbol()).collect::<String>().contains("LOSSY"), "{view:?}");
+            assert!(title.iter().map(Cell::symbol).collect::<String>().contains("LOSSY"), "{view:?}");
         }
     }
 }
