@@ -246,7 +246,7 @@ impl Agent {
         for id in living {
             self.session.end(id, why)?;
         }
-        Ok(())
+        Ok(self.session.refresh()?)
     }
 
     async fn record(&mut self, port: &mut Port, signals: &mut Signals) -> Result<Over, AgentError> {

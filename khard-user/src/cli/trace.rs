@@ -86,6 +86,7 @@ Examples:
 
 Exit status: that of COMMAND, or 125 for khard's own failure (126, 127 as env);
 for other targets 0, 3 when something was lost and not accepted, 2 for an error.")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct Args {
     /// A pod's name (repeatable)
     #[arg(long, value_name = "NAME")]

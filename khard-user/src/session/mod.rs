@@ -413,7 +413,8 @@ impl Session {
         self.messages.len()
     }
 
-    /// Looks at the kernel's tables and counters, and tells of every living instance what is new there.
+    /// Looks at the kernel's tables and counters, and tells of every living instance what is new there; and of all, who they are
+    /// known to be now.
     pub fn refresh(&mut self) -> Result<(), SessionError> {
         let (misses, stats) = (self.misses()?, self.bpf.stats());
         let all = match &self.counters_told {
@@ -432,6 +433,12 @@ impl Session {
                     .map_err(wrong)?;
                 self.messages.push_back(Message::Subject(Box::new(instance.state(run))));
             }
+        }
+        // What is known better of somebody only after the end.
+        let known_better: Vec<_> =
+            self.instances.values().filter(|instance| instance.told.is_none()).map(|one| one.id).collect();
+        for id in known_better {
+            self.tell_state(id)?;
         }
         if all {
             self.counters_told = Some((Instant::now(), misses, stats));

@@ -108,7 +108,7 @@ pub struct Subjects {
     now_ns: u64,
     lost: u64,
     rate: Option<Rate>,
-    subjects: BTreeMap<SubjectId, Observed>,
+    observed: BTreeMap<SubjectId, Observed>,
     moments: Vec<Moment>,
     over: Option<Outcome>,
     n_messages: u64,
@@ -130,9 +130,9 @@ impl Subjects {
             }
             Message::Subject(state) => {
                 let id = state.id;
-                let Some(known) = self.subjects.get_mut(&id) else {
-                    within("subjects", self.subjects.len() + 1, self.limits.subjects)?;
-                    self.subjects.insert(id, Observed::new(*state));
+                let Some(known) = self.observed.get_mut(&id) else {
+                    within("subjects", self.observed.len() + 1, self.limits.subjects)?;
+                    self.observed.insert(id, Observed::new(*state));
                     return Ok(Some(News::Began(id)));
                 };
                 if known.state().run.id != state.run.id {
@@ -143,7 +143,7 @@ impl Subjects {
                 has_ended.then_some(News::Ended(id))
             }
             Message::Call { subject, abi, nr, stage, by } => {
-                let observed = self.subjects.get_mut(&subject).ok_or(BadStream::UnknownSubject(subject))?;
+                let observed = self.observed.get_mut(&subject).ok_or(BadStream::UnknownSubject(subject))?;
                 let key = SyscallKey { abi, nr };
                 let is_new = observed.add_call(key, stage, by.clone());
                 if is_new {
@@ -153,7 +153,7 @@ impl Subjects {
                 is_new.then_some(News::Call { subject, key, stage, by })
             }
             Message::Access { subject, key, stage, asked, by } => {
-                let observed = self.subjects.get_mut(&subject).ok_or(BadStream::UnknownSubject(subject))?;
+                let observed = self.observed.get_mut(&subject).ok_or(BadStream::UnknownSubject(subject))?;
                 let n_bytes = observed::size_of_key(&key) + size_of_by(&by);
                 let is_new = observed.add_access(&key, stage, asked, &by);
                 if is_new {
@@ -180,7 +180,7 @@ impl Subjects {
     }
 
     fn check(&self, subject: SubjectId) -> Result<(), BadStream> {
-        let n = self.subjects.get(&subject).map_or(0, Observed::len);
+        let n = self.observed.get(&subject).map_or(0, Observed::len);
         within("observations of a subject", n, self.limits.observations)?;
         within("bytes of names", self.n_bytes, self.limits.bytes)
     }
@@ -217,12 +217,12 @@ impl Subjects {
 
     /// Every subject, in the order of their coming.
     pub fn iter(&self) -> impl Iterator<Item = (SubjectId, &Observed)> {
-        self.subjects.iter().map(|(id, observed)| (*id, observed))
+        self.observed.iter().map(|(id, observed)| (*id, observed))
     }
 
     /// One subject.
     pub fn get(&self, id: SubjectId) -> Option<&Observed> {
-        self.subjects.get(&id)
+        self.observed.get(&id)
     }
 
     /// Moments that have a name, in order.
@@ -241,7 +241,7 @@ impl Subjects {
     /// # Errors
     /// None that a stream can cause: [`UnknownRun`] would be a defect of khard.
     pub fn recording(&self, ids: &[SubjectId], if_alive: Ended) -> Result<Option<Recording>, UnknownRun> {
-        let mut chosen = ids.iter().filter_map(|id| self.subjects.get(id)).peekable();
+        let mut chosen = ids.iter().filter_map(|id| self.observed.get(id)).peekable();
         let Some(first) = chosen.peek() else { return Ok(None) };
         let mut recording = Recording::new(first.state().subject.clone());
         for observed in chosen {

@@ -70,13 +70,13 @@ impl Outputs {
             owners: BTreeMap::new(),
         };
         for path in &options.request.cgroups {
-            outputs.own(outputs.place_of_path(path), vec![path.clone()])?;
+            outputs.own(outputs.place_of_path(path), &vec![path.clone()])?;
         }
         if let Source::Here { command: Some(command) } = &options.source
             && let Some(program) = command.argv.first()
         {
             let program = Bytes::from(program.as_encoded_bytes());
-            outputs.own(outputs.place_of_path(&program), vec![program])?;
+            outputs.own(outputs.place_of_path(&program), &vec![program])?;
         }
         Ok(outputs)
     }
@@ -103,16 +103,16 @@ impl Outputs {
                 (place, vec![Bytes::from(namespace.as_str()), Bytes::from(pod.as_str())])
             }
         };
-        self.own(place.clone(), owner)?;
+        self.own(place.clone(), &owner)?;
         self.instances.entry(place).or_default().push(state.id);
         Ok(())
     }
 
     /// Makes a place somebody's; an error if it is another's.
-    fn own(&mut self, place: Place, owner: Owner) -> Result<(), TraceError> {
+    fn own(&mut self, place: Place, owner: &Owner) -> Result<(), TraceError> {
         let folder = self.out.path().join(place.join("/")).display().to_string();
         let first = self.owners.entry(place).or_insert_with(|| owner.clone());
-        if *first == owner { Ok(()) } else { Err(TraceError::SameFolder(folder)) }
+        if first == owner { Ok(()) } else { Err(TraceError::SameFolder(folder)) }
     }
 
     fn dir(&self, place: &[String]) -> Result<OutDir, TraceError> {

@@ -218,7 +218,7 @@ impl Bench {
             }
             attached = Some((bpf, slot));
         }
-        let (took, n_different) = self.work(child, attached.as_mut())?;
+        let (took, n_different) = Self::work(child, attached.as_mut())?;
         let share = matches!(row, Row::Khard(_)).then_some(attached).flatten().map(|(bpf, slot)| {
             let counts = bpf.slots().view(slot).accesses;
             let known = (counts.known + bpf.stats()[stats::ACCESSES_KNOWN_BY_NAME]) as f64;
@@ -243,7 +243,7 @@ impl Bench {
         Ok(child)
     }
 
-    fn work(&self, mut child: Child, mut attached: Option<&mut (Bpf, SlotNumber)>) -> Result<(Took, usize)> {
+    fn work(mut child: Child, mut attached: Option<&mut (Bpf, SlotNumber)>) -> Result<(Took, usize)> {
         let mut ring = attached.as_mut().map(|(bpf, _)| bpf.take_access_ring()).transpose()?;
         let mut different = HashSet::new();
         child.stdin.take().context("the work's stdin")?.write_all(b"\n")?;
