@@ -19,7 +19,9 @@ fn profiles_written_from_inside_equal_those_of_trace() {
     let specs: Vec<_> = workloads.iter().map(|workload| workload.spec(&handler)).collect();
     let (inside, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut trace = khard::command(["trace", "--wait"]);
-    specs.iter().for_each(|spec| drop(trace.args(["--pod", &spec.name])));
+    for spec in &specs {
+        trace.args(["--pod", &spec.name]);
+    }
     let mut trace = khard::start(trace.args(accepting_bounds()).arg("-o").arg(outside.path()));
     trace.is_ready();
     let terminal = Terminal::new(120, 40, &[]);
