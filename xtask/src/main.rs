@@ -10,6 +10,7 @@ mod demo;
 mod floor;
 mod interrupt;
 mod paths;
+mod picture;
 mod setup;
 mod test;
 mod toolchain;
@@ -48,6 +49,8 @@ enum Verb {
     Floor(floor::FloorArgs),
     /// Record a real pod, write its profile, run it again under it.
     Demo,
+    /// Make docs/dashboard.svg: the dashboard over a web server.
+    Picture,
     /// Start a containerd with images, on this machine and apart from all else; run a command beside it, or wait.
     Containerd {
         /// What to run in the pods' network, with `CONTAINER_RUNTIME_ENDPOINT` set and khard in PATH.
@@ -87,6 +90,7 @@ fn run(verb: Verb) -> Result<u8> {
         Verb::Floor(args) => floor::verb(&paths, &args),
         Verb::Test(args) => test::verb(&paths, &args),
         Verb::Demo => demo::verb(&paths),
+        Verb::Picture => picture::verb(&paths),
         Verb::Vm(args) => vm::verb(&paths, &args),
         Verb::Clippy => build::clippy(&paths).map(|()| 0),
     }

@@ -174,3 +174,29 @@ fn a_peer_that_tells_too_much_or_of_nobody_is_not_believed() {
     other.run.id.cgroup_id = 99;
     assert!(matches!(subjects.take(Message::Subject(other)), Err(BadStream::OtherSubject(SUBJECT))));
 }
+
+#[test]
+fn a_recording_that_is_told_again_is_the_same() {
+    let asked = open("/b", AccessOutcome::Refused);
+    let mut state = match subject(0) {
+        Message::Subject(state) => *state,
+        _ => unreachable!(),
+    };
+    (state.run.ended, state.run.duration_ms) = (Ended::SubjectEnded, 20);
+    let mark = Message::Mark { at_ns: START_NS + 3, label: "load".into() };
+    let once = told([
+        subject(0),
+        call(1, Stage::Workload, Some(START_NS + 1)),
+        call(2, Stage::Runtime, None),
+        access(open("/a", AccessOutcome::Granted), false),
+        access(asked, false),
+        mark,
+        Message::Subject(Box::new(state)),
+    ]);
+    let once = recording(&once);
+    let messages = replay::messages(&once);
+    assert!(messages.is_sorted_by_key(|(time_ns, _)| *time_ns));
+    let again = told(messages.into_iter().map(|(_, message)| message));
+    assert_eq!(again.outcome(), Some(&Outcome::Ended(Ended::SubjectEnded)));
+    assert_eq!(recording(&again), once);
+}

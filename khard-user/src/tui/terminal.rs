@@ -97,3 +97,34 @@ pub(super) fn color_depth() -> ColorDepth {
         ColorDepth::Sixteen
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// It runs itself again in a terminal that script(1) makes, and panics there.
+    #[test]
+    fn a_panic_of_any_thread_gives_the_terminal_back_before_it_is_reported() {
+        const INSIDE: &str = "KHARD_TEST_HAS_A_TERMINAL";
+        if env::var_os(INSIDE).is_some() {
+            let _terminal = Terminal::open().unwrap();
+            assert!(thread::spawn(|| panic!("this was planned")).join().is_err());
+            return;
+        }
+        let own = env::current_exe().unwrap();
+        let name = thread::current().name().unwrap().to_owned();
+        let line = format!("{} --exact {name} --nocapture", own.display());
+        let output = Command::new("script")
+            .args(["-qec", &line, "/dev/null"])
+            .env("TERM", "xterm")
+            .env(INSIDE, "1")
+            .output()
+            .expect("script(1) of bsdutils, which Debian always has");
+        let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+        let at = |text: &str| shown.find(text).unwrap_or_else(|| panic!("{text:?} is not in {shown:?}"));
+        let (taken, given_back) = (at("\x1b[?1049h"), at("\x1b[?1049l"));
+        assert!(taken < given_back && given_back < at("this was planned"), "{shown:?}");
+    }
+}
