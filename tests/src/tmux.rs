@@ -4,6 +4,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
+    fs,
     process::{Command, Output},
     sync::atomic::{AtomicU32, Ordering},
     thread,
@@ -80,6 +81,16 @@ impl Terminal {
             assert!(began.elapsed() < wait::limit(), "{text:?} does not come on the screen:\n{screen}");
             thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// The program that the shell has started last.
+    pub fn child(&self) -> u32 {
+        let shell = self.tmux(&["display-message", "-p", "#{pane_pid}"]).stdout;
+        let shell = String::from_utf8_lossy(&shell).trim().to_owned();
+        wait::value("a program in the terminal", || {
+            let children = fs::read_to_string(format!("/proc/{shell}/task/{shell}/children")).ok()?;
+            children.split_whitespace().next_back()?.parse().ok()
+        })
     }
 
     /// Whether a program has the whole screen to itself.

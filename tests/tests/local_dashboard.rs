@@ -128,12 +128,7 @@ fn who_quits_without_writing_leaves_no_recording() {
 fn sigterm_writes_everything_and_gives_the_terminal_back() {
     let watched = Watched::new("terminated", &[], &[]);
     watched.work("true");
-    let khard = wait::value("khard's process", || {
-        let found = Command::new("pgrep").args(["-f", watched.cgroup.path()]).output().unwrap().stdout;
-        let pids = String::from_utf8(found).unwrap();
-        pids.lines().filter_map(|pid| pid.parse().ok()).find(|pid| is_khard(*pid))
-    });
-    process::signal_to(khard, libc::SIGTERM);
+    process::signal_to(watched.terminal.child(), libc::SIGTERM);
     watched.is_over();
     let recording = khard::recording(&watched.file("recording.json"));
     assert_eq!(recording.runs().values().next().unwrap().ended, Ended::Interrupted);

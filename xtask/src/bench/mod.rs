@@ -1,6 +1,7 @@
 //! The verb `bench`: owns which figures are shown, how they are judged, and docs/performance.md. Measuring is the program
 //! `bench` of khard-tests, whose output is the only source of figures. Work with files is `files`'s.
 
+mod dashboard;
 mod files;
 
 use std::{
@@ -90,14 +91,18 @@ pub(crate) fn verb(paths: &Paths, args: &BenchArgs) -> Result<u8> {
         section += &files::section_of_guest(&in_guest, args.guest_rounds.into(), GUEST_KERNEL);
         of_files.extend(in_guest);
     }
+    let of_dashboard = measured(&["dashboard"])?;
+    let is_too_busy = dashboard::is_too_busy(&of_dashboard)?;
+    section += &dashboard::section(&of_dashboard)?;
     print!("{section}");
     if !args.no_write {
         let path = paths.root.join("docs/performance.md");
         fs::write(&path, document(&report, &tables)? + &section)
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
-    let has_failed =
-        tables.iter().any(|table| table.has_failed) || of_files.iter().any(|table| table.has_failed);
+    let has_failed = is_too_busy
+        || tables.iter().any(|table| table.has_failed)
+        || of_files.iter().any(|table| table.has_failed);
     Ok(u8::from(has_failed))
 }
 

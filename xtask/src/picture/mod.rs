@@ -53,19 +53,20 @@ pub(crate) fn verb(paths: &Paths) -> Result<u8> {
 }
 
 /// A terminal of tmux's, which ends with this.
-struct Terminal;
-
-const SOCKET: &str = "khard-picture";
+struct Terminal {
+    socket: &'static str,
+}
 
 impl Terminal {
     fn start(command: &str) -> Result<Self> {
         let (columns, rows) = (COLUMNS.to_string(), ROWS.to_string());
-        tmux(&["-f", "/dev/null", "new-session", "-d", "-x", &columns, "-y", &rows, command])?;
-        Ok(Self)
+        let terminal = Self { socket: "khard-picture" };
+        terminal.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", &columns, "-y", &rows, command])?;
+        Ok(terminal)
     }
 
     fn press(&self, key: &str) -> Result<()> {
-        tmux(&["send-keys", key])?;
+        self.tmux(&["send-keys", key])?;
         // Drawn ten times a second at most.
         thread::sleep(Duration::from_millis(500));
         Ok(())
@@ -73,7 +74,11 @@ impl Terminal {
 
     /// With the escape sequences of its styles.
     fn screen(&self) -> Result<String> {
-        tmux(&["capture-pane", "-p", "-e"])
+        self.tmux(&["capture-pane", "-p", "-e"])
+    }
+
+    fn tmux(&self, args: &[&str]) -> Result<String> {
+        Command::new("tmux").args(["-L", self.socket]).args(args).env("LC_ALL", "C.UTF-8").read_text()
     }
 
     fn wait_for(&self, text: &str) -> Result<()> {
@@ -92,10 +97,6 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         // Of a dashboard that has ended, the server has too.
-        let _ = tmux(&["kill-server"]);
+        let _ = self.tmux(&["kill-server"]);
     }
-}
-
-fn tmux(args: &[&str]) -> Result<String> {
-    Command::new("tmux").args(["-L", SOCKET]).args(args).env("LC_ALL", "C.UTF-8").read_text()
 }

@@ -50,7 +50,7 @@ const NEEDS: &[Need] = &[
     need(&[Containers, Test], Command("curl"), "curl", "sends requests to pods"),
     need(&[Bench], Command("gcc"), "gcc", "work with files"),
     need(&[Bench, Test], Command("strace"), "strace", "second witness of the calls a program makes"),
-    need(&[Test], Command("tmux"), "tmux", "a terminal whose screen can be read"),
+    need(&[Bench, Test], Command("tmux"), "tmux", "a terminal whose screen can be read"),
     need(&[Test], Command("nginx"), "nginx-light", "a workload"),
     need(&[Test], Command("redis-server"), "redis-server", "a workload"),
     need(&[Test], Command("redis-benchmark"), "redis-tools", "a workload"),

@@ -1,6 +1,7 @@
 //! `bench`: measures what khard costs, and prints every round as JSON. Judging and wording the figures is `cargo xtask bench`'s.
 mod accesses;
 mod calls;
+mod dashboard;
 
 use std::path::PathBuf;
 
@@ -36,6 +37,14 @@ enum Verb {
         #[arg(long, num_args = 1.., value_parser = ["lsm", "fexit", "syscall"], default_values = ["lsm", "fexit", "syscall"])]
         by: Vec<String>,
     },
+    /// khard itself, while its dashboard is looked at
+    Dashboard,
+    /// Make known calls for a while, and print how many a second it were
+    Busy {
+        /// For how long
+        #[arg(long)]
+        seconds: u64,
+    },
     /// Print the cost of a call, by the loop alone: what runs under strace
     Loop {
         /// The CPU to run on
@@ -55,6 +64,8 @@ fn main() -> Result<()> {
     let json = match Cli::parse().verb {
         Verb::Calls { rounds, cpu } => serde_json::to_string(&calls::measure(cpu, rounds)?)?,
         Verb::Accesses { rounds, by } => serde_json::to_string(&accesses::measure(rounds, &by)?)?,
+        Verb::Dashboard => serde_json::to_string(&dashboard::measure()?)?,
+        Verb::Busy { seconds } => serde_json::to_string(&dashboard::busy(seconds))?,
         Verb::Loop { cpu } => serde_json::to_string(&stopwatch::traced(cpu)?)?,
         Verb::Work { work, dir } => serde_json::to_string(&work.run(&dir)?)?,
     };
