@@ -26,13 +26,22 @@ struct Watched {
 
 impl Watched {
     fn new(name: &str, env: &[&str], args: &[&str]) -> Self {
+        Self::behind(&[], name, env, args)
+    }
+
+    /// As [`Self::new`], with a command before khard.
+    fn behind(before: &[&str], name: &str, env: &[&str], args: &[&str]) -> Self {
         let cgroup = TestCgroup::new(name);
         let sleeper = Owned::spawn(Command::new("sleep").arg("1000"));
         cgroup.add(sleeper.pid());
         let out = tempfile::tempdir().unwrap();
         let terminal = Terminal::new(120, 40, env);
         let mut command = khard::command(["tui", "--floor", "none", "--cgroup", cgroup.path()]);
-        terminal.run(command.args(args).arg("-o").arg(out.path()));
+        command.args(args).arg("-o").arg(out.path());
+        match before {
+            [] => terminal.run(&command),
+            before => terminal.run(&khard::behind(before, &command)),
+        }
         terminal.shows("running");
         Self { terminal, cgroup, sleeper, out }
     }
@@ -136,6 +145,20 @@ fn sigterm_writes_everything_and_gives_the_terminal_back() {
 
 fn is_khard(pid: u32) -> bool {
     fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == khard::khard().canonicalize().unwrap())
+}
+
+#[test]
+fn a_terminal_that_is_gone_ends_the_dashboard_and_everything_is_written() {
+    let ignored = ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh"];
+    for before in [&[][..], &ignored[..]] {
+        let watched = Watched::behind(before, "gone", &[], &[]);
+        watched.work("true");
+        let khard = watched.terminal.child();
+        let file = watched.file("recording.json");
+        drop(watched.terminal);
+        wait::until("khard ends", || !process::is_alive(khard));
+        assert_eq!(khard::recording(&file).runs().values().next().unwrap().ended, Ended::Interrupted);
+    }
 }
 
 #[test]

@@ -60,15 +60,18 @@ impl Ui {
         }
     }
 
-    fn draw(&mut self, subjects: &Subjects) -> Result<(), TraceError> {
+    /// False if there is nothing any more to draw to.
+    fn draw(&mut self, subjects: &Subjects) -> bool {
         match self {
-            Self::Line(line) => line.draw(subjects),
+            Self::Line(line) => {
+                line.draw(subjects);
+                true
+            }
             Self::Dashboard(dashboard) => {
-                let failed = |source| TraceError::Io { what: "draw the dashboard", source };
-                dashboard.draw(subjects).map_err(failed)?;
+                let drawn = dashboard.draw(subjects);
+                drawn.inspect_err(|error| tracing::error!("cannot draw the dashboard: {error}")).is_ok()
             }
         }
-        Ok(())
     }
 
     async fn input(&mut self) -> Event {
@@ -156,6 +159,7 @@ impl Client {
                         None => Err(TraceError::AgentLost(None)),
                     };
                     let end = match over {
+                        // What came is shown with the next tick.
                         Ok(None) => continue,
                         Ok(Some(outcome)) => self.finish(outcome),
                         Err(error) => Err(self.give_up(error)),
@@ -192,14 +196,20 @@ impl Client {
                         }
                         (None, before) => written = before,
                     }
-                    self.ui.draw(&self.subjects)?;
                 }
                 _ = tick.tick() => {
-                    self.ui.draw(&self.subjects)?;
-                    if written.is_none() {
-                        self.keep_time(&link)?;
+                    if written.is_none() && let Err(error) = self.keep_time(&link) {
+                        return Err(self.give_up(error));
                     }
                 }
+            }
+            if !self.ui.draw(&self.subjects) {
+                // The terminal is gone, and with it the user.
+                self.ui = Ui::Line(LiveLine::new(false));
+                if let Some(written) = written {
+                    return written;
+                }
+                self.ask_to_end(&link, End::Write);
             }
         }
     }
@@ -371,7 +381,8 @@ impl Client {
             line.clear();
         }
         let Some(outputs) = &self.outputs else { return error };
-        match outputs.finish(&self.subjects, Ended::AgentLost) {
+        let is_lost = matches!(error, TraceError::AgentLost(_));
+        match outputs.finish(&self.subjects, if is_lost { Ended::AgentLost } else { Ended::Interrupted }) {
             Ok(reports) => match error {
                 TraceError::AgentLost(lost) if reports.is_empty() => TraceError::NoAgent(lost),
                 error => error,

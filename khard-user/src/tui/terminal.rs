@@ -12,6 +12,10 @@ use std::{
 };
 
 use ratatui::{DefaultTerminal, Frame, crossterm::event};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec},
+    io::Errno,
+};
 use tokio::sync::mpsc;
 
 use super::view::ColorDepth;
@@ -29,7 +33,8 @@ pub(crate) fn is_taken() -> bool {
 
 /// The terminal in raw mode, on its alternate screen.
 pub(super) struct Terminal {
-    inner: DefaultTerminal,
+    /// Taken by its end only.
+    inner: Option<DefaultTerminal>,
     events: mpsc::Receiver<event::Event>,
     is_over: Arc<AtomicBool>,
 }
@@ -47,20 +52,17 @@ impl Terminal {
         let ends = Arc::clone(&is_over);
         // Reading blocks, so that it has a thread of its own.
         thread::Builder::new().name("keys".to_owned()).spawn(move || {
-            while !ends.load(Ordering::Acquire) {
-                match event::poll(PATIENCE) {
-                    Ok(false) => {}
-                    Ok(true) => {
-                        let Ok(event) = event::read() else { break };
-                        if sender.blocking_send(event).is_err() {
-                            break;
-                        }
+            while !ends.load(Ordering::Acquire) && is_there() {
+                // A new size comes as a signal, which crossterm's own poll sees.
+                while event::poll(Duration::ZERO).unwrap_or(false) {
+                    let Ok(event) = event::read() else { return };
+                    if sender.blocking_send(event).is_err() {
+                        return;
                     }
-                    Err(_) => break,
                 }
             }
         })?;
-        Ok(Self { inner, events, is_over })
+        Ok(Self { inner: Some(inner), events, is_over })
     }
 
     /// The next thing that the user does; never again where the terminal is gone. Cancel safe.
@@ -73,16 +75,36 @@ impl Terminal {
 
     /// Draws.
     pub(super) fn draw(&mut self, draw: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
-        self.inner.draw(draw).map(drop)
+        match &mut self.inner {
+            Some(inner) => inner.draw(draw).map(drop),
+            None => Ok(()),
+        }
     }
 }
 
 impl Drop for Terminal {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::Release);
-        // A terminal that is gone needs nothing.
+        // A terminal that is gone needs nothing. ratatui's own end complains of it on stderr, which may be the same terminal, and
+        // printing there would then panic.
+        if let Some(mut inner) = self.inner.take()
+            && inner.show_cursor().is_err()
+        {
+            std::mem::forget(inner);
+        }
         let _ = ratatui::try_restore();
         IS_TAKEN.store(false, Ordering::Release);
+    }
+}
+
+/// Waits for something to read; whether there still is a terminal. crossterm's poll reads again and again from one that has hung up.
+fn is_there() -> bool {
+    let stdin = io::stdin();
+    let timeout = Timespec::try_from(PATIENCE).ok();
+    let mut stdin = [PollFd::new(&stdin, PollFlags::IN)];
+    match rustix::event::poll(&mut stdin, timeout.as_ref()) {
+        Ok(_) => !stdin[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL),
+        Err(error) => error == Errno::INTR,
     }
 }
 
