@@ -260,16 +260,17 @@ struct Log {
 }
 
 impl Write for Log {
+    /// Never fails: tracing would complain on stderr, and where that is a terminal that is gone, complaining panics, with all that is
+    /// not written yet.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if !crate::tui::is_taken() {
-            return io::stderr().write(line);
+            let _ = io::stderr().write_all(line);
+        } else if let Some(dir) = &self.dir
+            && let Ok(mut file) = OutDir::open(dir).and_then(|dir| dir.append(LOG_FILE))
+        {
+            let _ = file.write_all(line);
         }
-        match &self.dir {
-            Some(dir) => {
-                OutDir::open(dir).and_then(|dir| dir.append(LOG_FILE)).map_err(io::Error::other)?.write(line)
-            }
-            None => Ok(line.len()),
-        }
+        Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
