@@ -49,7 +49,7 @@ enum Verb {
     Floor(floor::FloorArgs),
     /// Record a real pod, write its profile, run it again under it.
     Demo,
-    /// Make docs/dashboard.svg: the dashboard over a web server.
+    /// Make docs/dashboard.svg: the dashboard over nginx, in a guest.
     Picture,
     /// Start a containerd with images, on this machine and apart from all else; run a command beside it, or wait.
     Containerd {

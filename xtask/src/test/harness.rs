@@ -1,6 +1,8 @@
 //! Tests of the guests themselves: what happens in one reaches this side, and a lost one is told from a command that
 //! fails. They need a guest, so they are no unit tests.
 
+mod stream;
+
 use std::{
     fs,
     path::Path,
@@ -13,13 +15,26 @@ use super::{Run, report::Counts};
 use crate::debian;
 use crate::vm::{Options, Outcome, Parts, Session, Stream};
 
-/// A test, given how to boot a guest and the folder it shares.
-type Test = fn(&dyn Fn() -> Result<Session>, &Path) -> Result<()>;
+/// What a test is given.
+struct Given<'a> {
+    /// Boots a guest.
+    boot: &'a dyn Fn() -> Result<Session>,
+    /// The folder that it shares.
+    share: &'a Path,
+    /// khard, for this side.
+    khard: &'a Path,
+}
 
-const TESTS: [(&str, Test); 3] = [
+type Test = fn(&Given<'_>) -> Result<()>;
+
+const TESTS: [(&str, Test); 4] = [
     ("status_output_and_files_come_back", status_output_and_files_come_back),
     ("a_panic_is_noticed_at_once_with_the_console", a_panic_is_noticed_at_once_with_the_console),
     ("a_command_without_end_is_given_up", a_command_without_end_is_given_up),
+    (
+        "a_client_here_records_what_an_agent_in_a_guest_tells",
+        stream::a_client_here_records_what_an_agent_in_a_guest_tells,
+    ),
 ];
 
 pub(super) fn run(run: &Run, row: &str, kernel: &str, counts: &mut Counts) -> Result<()> {
@@ -29,7 +44,7 @@ pub(super) fn run(run: &Run, row: &str, kernel: &str, counts: &mut Counts) -> Re
         let _ = fs::remove_dir_all(&share);
         fs::create_dir_all(&share)?;
         let boot = || parts.boot(run.paths, &share, &Options::default(), false);
-        match test(&boot, &share) {
+        match test(&Given { boot: &boot, share: &share, khard: &run.built.khard }) {
             Ok(()) => counts.add(Counts::pass()),
             Err(error) => counts.add(Counts::failure(name, &format!("{error:#}"))),
         }
@@ -37,9 +52,9 @@ pub(super) fn run(run: &Run, row: &str, kernel: &str, counts: &mut Counts) -> Re
     Ok(())
 }
 
-fn status_output_and_files_come_back(boot: &dyn Fn() -> Result<Session>, share: &Path) -> Result<()> {
-    let mut guest = boot()?;
-    fs::write(share.join("in"), "from the host\n")?;
+fn status_output_and_files_come_back(given: &Given<'_>) -> Result<()> {
+    let mut guest = (given.boot)()?;
+    fs::write(given.share.join("in"), "from the host\n")?;
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let script =
         "cat in; echo trouble >&2; printf 'from the guest' > out; type khard > /dev/null || exit 1; exit 7";
@@ -51,12 +66,12 @@ fn status_output_and_files_come_back(boot: &dyn Fn() -> Result<Session>, share: 
     ensure!(out == b"from the host\n", "standard output: {}", String::from_utf8_lossy(&out));
     ensure!(err == b"trouble\n", "standard error: {}", String::from_utf8_lossy(&err));
     guest.end()?;
-    ensure!(fs::read(share.join("out"))? == b"from the guest", "the file differs");
+    ensure!(fs::read(given.share.join("out"))? == b"from the guest", "the file differs");
     Ok(())
 }
 
-fn a_panic_is_noticed_at_once_with_the_console(boot: &dyn Fn() -> Result<Session>, _: &Path) -> Result<()> {
-    let mut guest = boot()?;
+fn a_panic_is_noticed_at_once_with_the_console(given: &Given<'_>) -> Result<()> {
+    let mut guest = (given.boot)()?;
     let started = Instant::now();
     let outcome = guest.run("echo c > /proc/sysrq-trigger; sleep 1000", Some(LIMIT), &mut |_, _| {})?;
     let Outcome::MachineGone(console) = outcome else { bail!("{outcome:?}") };
@@ -65,8 +80,8 @@ fn a_panic_is_noticed_at_once_with_the_console(boot: &dyn Fn() -> Result<Session
     Ok(())
 }
 
-fn a_command_without_end_is_given_up(boot: &dyn Fn() -> Result<Session>, _: &Path) -> Result<()> {
-    let mut guest = boot()?;
+fn a_command_without_end_is_given_up(given: &Given<'_>) -> Result<()> {
+    let mut guest = (given.boot)()?;
     let outcome = guest.run("sleep 1000", Some(Duration::from_secs(2)), &mut |_, _| {})?;
     ensure!(matches!(outcome, Outcome::OutOfTime), "{outcome:?}");
     Ok(())

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use khard_tests::{cgroup::TestCgroup, khard, tmux::Terminal};
+use khard_tests::{cgroup::TestCgroup, tmux::Terminal};
 use serde::Serialize;
 
 const N_SUBJECTS: usize = 200;
@@ -58,7 +58,8 @@ pub(crate) fn measure() -> Result<Report> {
 fn watch(cgroups: &[TestCgroup], busy: Vec<Child>) -> Result<Report> {
     let out = tempfile::tempdir()?;
     let terminal = Terminal::new(120, 40, &[]);
-    let mut command = Command::new(khard::khard());
+    let own = std::env::current_exe()?;
+    let mut command = Command::new(own.with_file_name("khard"));
     command.args(["tui", "-o"]).arg(out.path());
     command.args(cgroups.iter().flat_map(|cgroup| ["--cgroup", cgroup.path()]));
     // Too long a line to be typed.
