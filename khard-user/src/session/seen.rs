@@ -136,6 +136,9 @@ impl Seen {
     /// What is in the table and was not told: it is, from now on.
     pub(super) fn untold(&mut self) -> Vec<(Abi, u32, Stage)> {
         let mut untold = Vec::new();
+        if self.table == self.told {
+            return untold;
+        }
         for (at, (byte, told)) in (0u32..).zip(self.table.iter().zip(self.told.iter_mut())) {
             let mut left = byte & !*told;
             *told |= byte;

@@ -19,6 +19,7 @@ pub struct Observed {
     asked: BTreeSet<(AccessKey, Stage)>,
     last_new_ns: Option<u64>,
     n_changes: u64,
+    n_states: u64,
 }
 
 impl Observed {
@@ -30,12 +31,14 @@ impl Observed {
             asked: BTreeSet::new(),
             last_new_ns: None,
             n_changes: 0,
+            n_states: 0,
         }
     }
 
     pub(super) fn set_state(&mut self, state: SubjectState) {
         self.state = state;
         self.n_changes += 1;
+        self.n_states += 1;
     }
 
     /// True if it is new. A record that comes after the fact brings its witness.
@@ -82,6 +85,11 @@ impl Observed {
     /// How often anything of it has changed: another number, another Recording but for its duration.
     pub fn n_changes(&self) -> u64 {
         self.n_changes
+    }
+
+    /// How often its state was told again.
+    pub fn n_states(&self) -> u64 {
+        self.n_states
     }
 
     /// How many observations there are.

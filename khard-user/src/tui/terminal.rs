@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use super::view::ColorDepth;
 
 /// How long it takes until the reader notices that it is not wanted any more.
-const PATIENCE: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Whether the dashboard has the terminal, so that nobody else may write to it.
 static IS_TAKEN: AtomicBool = AtomicBool::new(false);

@@ -8,7 +8,7 @@ use std::{
 
 use khard_profile::{
     escape,
-    recording::{Access, Class},
+    recording::{Access, Class, Ended},
 };
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
     words,
 };
 use crate::{
-    stream::{SubjectId, SubjectState},
+    stream::SubjectId,
     subjects::{Observed, Subjects},
 };
 
@@ -136,7 +136,9 @@ impl SortBy {
 /// What is known of a subject, so that it is counted again only when it has changed.
 #[derive(Debug)]
 struct Known {
-    state: SubjectState,
+    n_states: u64,
+    ended: Ended,
+    is_alive: bool,
     label: String,
     trust: Trust,
     /// As it was when it was counted; `None`: it has to be counted anew.
@@ -146,11 +148,14 @@ struct Known {
 }
 
 impl Known {
-    fn new(state: &SubjectState, before: Option<&Self>) -> Self {
+    fn new(observed: &Observed, before: Option<&Self>) -> Self {
+        let state = observed.state();
         Self {
+            n_states: observed.n_states(),
+            ended: state.run.ended,
+            is_alive: state.is_alive(),
             label: escape::terminal(state.label.as_bytes()),
             trust: Trust::of(&state.run.coverage),
-            state: state.clone(),
             len: None,
             counted_ns: before.and_then(|before| before.counted_ns),
             counts: before.map_or([0; 3], |before| before.counts),
@@ -213,8 +218,8 @@ impl Table {
     pub(super) fn learn(&mut self, subjects: &Subjects) -> bool {
         let mut is_other = false;
         for (id, observed) in subjects.iter() {
-            if self.known.get(&id).is_none_or(|known| known.state != *observed.state()) {
-                let known = Known::new(observed.state(), self.known.get(&id));
+            if self.known.get(&id).is_none_or(|known| known.n_states != observed.n_states()) {
+                let known = Known::new(observed, self.known.get(&id));
                 self.known.insert(id, known);
                 is_other = true;
             }
@@ -239,8 +244,8 @@ impl Table {
             rows.push(SubjectRow {
                 id,
                 label: known.label.clone(),
-                state: words::ended(known.state.run.ended),
-                is_alive: known.state.is_alive(),
+                state: words::ended(known.ended),
+                is_alive: known.is_alive,
                 n_calls: known.counts[0],
                 n_files: known.counts[1],
                 n_other: known.counts[2],
@@ -281,7 +286,7 @@ impl Table {
 
     /// Alive, ended.
     pub(super) fn n_alive(&self) -> (usize, usize) {
-        let n_alive = self.known.values().filter(|known| known.state.is_alive()).count();
+        let n_alive = self.known.values().filter(|known| known.is_alive).count();
         (n_alive, self.known.len() - n_alive)
     }
 
