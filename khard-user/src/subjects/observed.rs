@@ -143,7 +143,10 @@ impl Observed {
                 unprove(&mut run);
             }
         }
-        run.marks = marks(start_ns, start_ns.saturating_add((run.duration_ms + 1).saturating_mul(1_000_000)));
+        run.marks = marks(
+            start_ns,
+            start_ns.saturating_add(run.duration_ms.saturating_add(1).saturating_mul(1_000_000)),
+        );
         run
     }
 

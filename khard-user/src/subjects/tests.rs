@@ -9,7 +9,7 @@ use khard_profile::recording::{
 };
 
 use super::*;
-use crate::stream::{Placement, SubjectState};
+use crate::stream::{FrameReader, FrameWriter, Placement, SubjectState};
 
 const SUBJECT: SubjectId = SubjectId(0);
 const START_NS: u64 = 1_000_000_000;
@@ -199,4 +199,52 @@ fn a_recording_that_is_told_again_is_the_same() {
     let again = told(messages.into_iter().map(|(_, message)| message));
     assert_eq!(again.outcome(), Some(&Outcome::Ended(Ended::SubjectEnded)));
     assert_eq!(recording(&again), once);
+}
+
+/// Everything that is told until the stream ends or makes no sense.
+fn taken(bytes: &[u8]) -> Subjects {
+    let mut subjects = Subjects::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let mut reader = FrameReader::new(bytes);
+        while let Ok(Some(message)) = reader.next().await {
+            if subjects.take(message).is_err() {
+                break;
+            }
+        }
+    });
+    subjects
+}
+
+#[test]
+fn a_stream_with_any_byte_wrong_or_cut_anywhere_gives_a_recording_that_can_be_written() {
+    let messages = [
+        subject(0),
+        call(1, Stage::Workload, Some(START_NS)),
+        access(open("/a", AccessOutcome::Granted), false),
+        Message::Mark { at_ns: START_NS + 1, label: "load".into() },
+        Message::Pulse { now_ns: START_NS + 9, lost: 0, rate: None },
+    ];
+    let mut bytes = Vec::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let mut writer = FrameWriter::new(&mut bytes);
+        for message in &messages {
+            writer.write(message).await.unwrap();
+        }
+        writer.flush().await.unwrap();
+    });
+    assert_eq!(taken(&bytes).get(SUBJECT).unwrap().len(), 2);
+    for at in 0..bytes.len() {
+        for wrong in [0, b'0', b'"', 0x80, 0xff] {
+            let mut garbled = bytes.clone();
+            garbled[at] = wrong;
+            for subjects in [taken(&garbled), taken(&garbled[..at])] {
+                let ids: Vec<_> = subjects.iter().map(|(id, _)| id).collect();
+                if let Some(recording) = subjects.recording(&ids, Ended::AgentLost).unwrap() {
+                    recording.to_json().unwrap();
+                }
+            }
+        }
+    }
 }

@@ -7,10 +7,15 @@ use ratatui::{
     style::{Color, Modifier},
 };
 
+use khard_profile::recording::Ended;
+
 use super::*;
-use crate::tui::state::{
-    Action,
-    samples::{Fed, Sample},
+use crate::{
+    stream::{Message, Rate, Stage, SubjectId},
+    tui::state::{
+        Action,
+        samples::{Fed, Sample, call, file, ready, subject_state},
+    },
 };
 
 const SAMPLES: [Sample; 4] = [Sample::Empty, Sample::Normal, Sample::Lossy, Sample::Hostile];
@@ -148,6 +153,39 @@ fn a_lossy_subject_is_not_overlooked() {
             let terminal = drawn(&seen(Sample::Lossy, view).state, (40, 10), colors);
             let title = terminal.backend().buffer().content().chunks(40).nth(3).unwrap();
             assert!(title.iter().map(Cell::symbol).collect::<String>().contains("LOSSY"), "{view:?}");
+        }
+    }
+}
+
+/// A peer can say any number: none of them is one too many.
+#[test]
+fn numbers_that_cannot_be_are_shown_without_harm() {
+    for at_ns in [0, 1, u64::MAX / 2, u64::MAX] {
+        for start_ns in [0, 1, u64::MAX] {
+            let mut fed = Fed::new();
+            let mut state = subject_state(0, "x");
+            state.run.id.start_ns = start_ns;
+            (state.run.duration_ms, state.run.started_unix_ms, state.run.joiners) = (at_ns, at_ns, at_ns);
+            let mut messages = vec![ready(), Message::Subject(Box::new(state.clone()))];
+            for mut message in [call(0, "read", Stage::Workload, 1), file(0, "/a", "r", 1)] {
+                match &mut message {
+                    Message::Call { by: Some(by), .. } | Message::Access { by, .. } => by.time_ns = at_ns,
+                    _ => unreachable!(),
+                }
+                messages.push(message);
+            }
+            let rate = Some(Rate { subject: state.id, calls_per_s: u64::MAX });
+            messages.push(Message::Mark { at_ns, label: "load".into() });
+            messages.push(Message::Pulse { now_ns: at_ns, lost: u64::MAX, rate });
+            state.run.ended = Ended::SubjectEnded;
+            messages.push(Message::Subject(Box::new(state)));
+            fed.tell(messages);
+            for view in ViewKind::ALL {
+                fed.state.update(Action::View(view));
+                fed.refresh();
+                drawn(&fed.state, (120, 40), ColorDepth::None);
+            }
+            fed.subjects.recording(&[SubjectId(0)], Ended::AgentLost).unwrap().unwrap().to_json().unwrap();
         }
     }
 }
