@@ -67,6 +67,11 @@ pub(crate) static GENERATION: Word = Word::new(0);
 #[unsafe(link_section = ".bss.born_after")]
 pub(crate) static BORN_AFTER: Word = Word::new(0);
 
+/// Written by user space: the flags of a newborn cgroup's slot. It is at work before user space can say what it is.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".bss.born_flags")]
+pub(crate) static BORN_FLAGS: Word = Word::new(0);
+
 /// The verdict cache: see [`Verdict`].
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".bss.verdicts")]

@@ -10,7 +10,7 @@ use khard_common::{
 
 use crate::{
     kernel::{cgroup::Node, task::Current},
-    maps::{BORN_AFTER, FREE_SLOTS, GENERATION, RING, SLOTS, SUBJECTS, VERDICTS, WATCHED, count},
+    maps::{BORN_AFTER, BORN_FLAGS, FREE_SLOTS, GENERATION, RING, SLOTS, SUBJECTS, VERDICTS, WATCHED, count},
     word::{self, Word, index},
 };
 
@@ -172,7 +172,10 @@ pub(crate) fn adopt(node: Node, path: u64) -> u32 {
     let Some(taken) = slot(number) else { return 0 };
     let id = node.id();
     // SAFETY: the slot is nobody's but ours: it came from the queue.
-    unsafe { core::ptr::write_volatile(&raw mut (*taken).subject_id, id) };
+    unsafe {
+        core::ptr::write_volatile(&raw mut (*taken).subject_id, id);
+        core::ptr::write_volatile(&raw mut (*taken).flags, BORN_FLAGS.load());
+    }
     if SUBJECTS.insert(id, number, 0).is_err() {
         count(stats::BIRTHS_WITHOUT_SLOT);
         return 0;

@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use khard_profile::recording::{Abi, Ended, From, Phase, PhaseSet, Recording, Run};
+use khard_profile::{
+    Bytes,
+    recording::{Abi, Access, AccessKey, Ended, From, Phase, PhaseSet, Recording, Run},
+};
 use khard_tests::{
     bundle::Runc,
     cgroup::TestCgroup,
@@ -129,6 +132,32 @@ fn threads_children_and_nested_cgroups_belong_to_a_cgroup_that_was_waited_for() 
     }
     assert_eq!(from_of(&recording), From::FirstInstruction);
     assert_eq!(run_of(&recording).joiners, 0);
+}
+
+#[test]
+fn what_a_waited_cgroup_asks_for_before_khard_can_look_is_recorded_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let (early, done) = (dir.path().join("early"), dir.path().join("done"));
+    fs::write(&early, "").unwrap();
+    let cgroup = TestCgroup::planned("early");
+    let mut khard = khard::trace(["--cgroup", cgroup.path(), "--wait"]);
+    khard.is_ready();
+    khard.signal(libc::SIGSTOP);
+    cgroup.make();
+    let script = "echo $$ > \"$1/cgroup.procs\" && cat \"$2\" && touch \"$3\" && exec sleep 600";
+    let mut command = std::process::Command::new("sh");
+    let process = Owned::spawn(command.args(["-c", script, "sh"]).arg(cgroup.dir()).arg(&early).arg(&done));
+    wait::until("its work", || done.exists());
+    khard.signal(libc::SIGCONT);
+    khard.says("recording /");
+    drop(process);
+    let recording = khard.end().expect(0).recording(cgroup.name());
+    for path in [early, done] {
+        let path = Bytes::from(path.as_os_str().as_encoded_bytes());
+        let is_it = |key: &AccessKey| matches!(&key.what, Access::File(file) if file.path == path);
+        assert!(recording.accesses().keys().any(is_it), "{path:?}");
+    }
+    assert_eq!(from_of(&recording), From::FirstInstruction);
 }
 
 #[test]

@@ -170,7 +170,7 @@ impl Agent {
             asked_to_end: None,
         };
         if !request.targets.is_empty() || (request.wait && !cgroups.is_empty()) {
-            agent.session.watch_births()?;
+            agent.session.watch_births(!request.targets.is_empty())?;
         }
         for path in cgroups {
             agent.record_cgroup(path)?;

@@ -122,6 +122,7 @@ pub struct Bpf {
     free_slots: Queue<MapData, u32>,
     generation: Array<MapData, u64>,
     born_after: Array<MapData, u64>,
+    born_flags: Array<MapData, u64>,
     n_generations: u64,
     /// Released slots in the order of release.
     resting: VecDeque<SlotNumber>,
@@ -182,6 +183,8 @@ impl Bpf {
                 .map_err(map_error(".bss.generation"))?,
             born_after: Array::try_from(take(&mut ebpf, ".bss.born_after")?)
                 .map_err(map_error(".bss.born_after"))?,
+            born_flags: Array::try_from(take(&mut ebpf, ".bss.born_flags")?)
+                .map_err(map_error(".bss.born_flags"))?,
             ebpf,
             attached: Vec::new(),
             watching: attachment::nothing("khard was asked for system calls only"),
@@ -459,6 +462,11 @@ impl Bpf {
     /// Cgroups with a greater id count as born from now on, even if their birth itself was missed.
     pub fn set_born_after(&mut self, cgroup_id: u64) -> Result<(), LoadError> {
         self.born_after.set(0, cgroup_id, 0).map_err(map_error(".bss.born_after"))
+    }
+
+    /// The flags with which a newborn cgroup's slot begins (`khard_common::slot`), until it is known better.
+    pub fn set_born_flags(&mut self, flags: u64) -> Result<(), LoadError> {
+        self.born_flags.set(0, flags, 0).map_err(map_error(".bss.born_flags"))
     }
 
     /// For changes of maps, where a program is attached that they would blind.

@@ -59,6 +59,13 @@ pub enum Start {
 }
 
 impl Start {
+    pub(super) fn from(self) -> From {
+        match self {
+            Self::FirstInstruction { .. } => From::FirstInstruction,
+            Self::Late { .. } => From::Late,
+        }
+    }
+
     fn ns(self) -> u64 {
         match self {
             Self::FirstInstruction { born_ns: ns } | Self::Late { attached_ns: ns } => ns,
@@ -99,6 +106,8 @@ pub struct Instance {
     /// Since when.
     pub start: Start,
     pub(super) started_unix_ms: u64,
+    /// Since when accesses are seen: a plain cgroup that was taken for a container's until it was claimed is late.
+    pub(super) accesses_from: From,
     pub(super) slots: Vec<SlotNumber>,
     pub(super) seen: Seen,
     /// What a client was told as a whole; `None` if it has to be told again.
@@ -215,14 +224,7 @@ impl Instance {
         let lost = counted(&ways_to_lose_a_subject(stats));
         let of_calls = of_role(misses, Role::Syscalls);
         let proof = Proof::from_misses(of_calls.map(|(name, n)| (name.to_owned(), n)).collect());
-        Coverage::Exact(Observed { from: self.from(), by: Attachment::Tracepoint, lost, proof })
-    }
-
-    fn from(&self) -> From {
-        match self.start {
-            Start::FirstInstruction { .. } => From::FirstInstruction,
-            Start::Late { .. } => From::Late,
-        }
+        Coverage::Exact(Observed { from: self.start.from(), by: Attachment::Tracepoint, lost, proof })
     }
 
     /// A class is seen as its least well seen hook is.
@@ -257,7 +259,7 @@ impl Instance {
         if matches!(class, Class::Files | Class::Mounts | Class::Network) {
             lost.extend(counted(&[("outcomes_unknown", missed_by_all(misses, Role::Outcomes))]));
         }
-        let observed = Observed { from: self.from(), by, lost, proof: Proof::from_hooks(&proofs) };
+        let observed = Observed { from: self.accesses_from, by, lost, proof: Proof::from_hooks(&proofs) };
         // Tracepoints come after the decision: refusals, and programs that the kernel cannot start, are not seen there.
         let is_near = matches!(by, Attachment::Syscall | Attachment::Tracepoint);
         if is_near || !unseen.is_empty() { Coverage::Inferred(observed) } else { Coverage::Exact(observed) }

@@ -24,7 +24,7 @@ use khard_common::{
 };
 use khard_profile::{
     Bytes,
-    recording::{AccessKey, Ended, Host, Outcome, Subject},
+    recording::{AccessKey, Ended, From, Host, Outcome, Subject},
 };
 use tokio::io::{Interest, unix::AsyncFd};
 
@@ -132,6 +132,7 @@ pub struct Session {
     boot_id: String,
     misses_before: Misses,
     watches_births: bool,
+    born_flags: u64,
     tenants: BTreeMap<SlotNumber, Tenant>,
     instances: BTreeMap<SubjectId, Instance>,
     next_instance: u32,
@@ -174,6 +175,7 @@ impl Session {
             host: host::describe(),
             boot_id: host::boot_id().map_err(SessionError::BootId)?,
             watches_births: false,
+            born_flags: 0,
             tenants: BTreeMap::new(),
             instances: BTreeMap::new(),
             next_instance: 0,
@@ -190,8 +192,13 @@ impl Session {
     }
 
     /// Gives every cgroup that is born from now on, anywhere in the tree, a slot, to be claimed or disowned.
-    pub fn watch_births(&mut self) -> Result<(), SessionError> {
+    ///
+    /// `are_containers`: some of them may be, and then all count as such until they are claimed. What is asked for in a plain
+    /// cgroup before that is not seen.
+    pub fn watch_births(&mut self, are_containers: bool) -> Result<(), SessionError> {
         if !self.watches_births {
+            self.born_flags = if are_containers { 0 } else { NO_BORDER };
+            self.bpf.set_born_flags(self.born_flags)?;
             self.bpf.set_born_after(self.tree.newest_id()?)?;
             self.bpf.watch(self.tree.root_id()?)?;
             self.watches_births = true;
@@ -247,13 +254,21 @@ impl Session {
     pub fn claim(&mut self, birth: &Birth, identity: Identity) -> Result<SubjectId, SessionError> {
         let start = Start::FirstInstruction { born_ns: birth.born_ns };
         // What was done there until now was a runtime's, or of whoever made the cgroup.
-        self.bpf.slots().learn(birth.slot, border_flag(&identity), 0);
-        self.add_instance(birth.slot, birth.cgroup_id, birth.path.clone(), identity, start)
+        let border = border_flag(&identity);
+        self.bpf.slots().learn(birth.slot, border, 0);
+        let is_late = border & !self.born_flags != 0;
+        let id = self.add_instance(birth.slot, birth.cgroup_id, birth.path.clone(), identity, start)?;
+        if let Some(instance) = self.instances.get_mut(&id).filter(|_| is_late) {
+            instance.accesses_from = From::Late;
+            instance.told = None;
+        }
+        Ok(id)
     }
 
     /// Gives a newborn cgroup to an instance that has one already: a cgroup inside its own.
     pub fn claim_for(&mut self, birth: &Birth, id: SubjectId) {
         if let Some(instance) = self.instances.get_mut(&id) {
+            self.bpf.slots().learn(birth.slot, border_flag(&instance.identity), 0);
             instance.slots.push(birth.slot);
             self.give(birth.slot, id);
         }
@@ -585,6 +600,7 @@ impl Session {
             identity,
             start,
             started_unix_ms: host::unix_time_ms(),
+            accesses_from: start.from(),
             slots: vec![slot],
             seen: Seen::default(),
             told: None,
