@@ -20,3 +20,4 @@ pub mod stream;
 pub mod subjects;
 pub mod trace;
 mod tui;
+pub mod verify;

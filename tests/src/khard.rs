@@ -104,6 +104,16 @@ impl Running {
         self.dir.path().join("out")
     }
 
+    /// What it has printed so far.
+    pub fn stdout(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.dir.path().join("stdout")).unwrap_or_default()).into_owned()
+    }
+
+    /// Whether it goes on.
+    pub fn is_running(&mut self) -> bool {
+        self.child.is_running()
+    }
+
     /// What it has said so far.
     pub fn stderr(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.dir.path().join("stderr")).unwrap_or_default()).into_owned()

@@ -4,12 +4,14 @@
 //! [`check`] asks it of a seccomp profile, [`check_apparmor`] of an AppArmor profile.
 
 pub mod apparmor;
+mod refused;
 mod seccomp;
 pub(crate) mod witness;
 
 use std::collections::BTreeSet;
 
 pub use apparmor::check_apparmor;
+pub use refused::{Asked, Refused};
 pub use seccomp::{CheckedCall, Outcome, Profile, ProfileError, Report, Verdict, check};
 
 use crate::recording::PhaseSet;

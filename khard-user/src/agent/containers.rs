@@ -14,7 +14,7 @@ use super::{AgentError, identity};
 use crate::{
     causes::with_causes,
     runtime::{
-        Change, Container, ContainerDetails, ContainerId, ContainerState, Runtime, RuntimeError, Watch,
+        Change, Container, ContainerDetails, ContainerId, ContainerState, Pod, Runtime, RuntimeError, Watch,
         WatchFilter, cgroup_name,
     },
     session::{Birth, Session},
@@ -24,14 +24,24 @@ use crate::{
 impl Target {
     fn wants(&self, container: &Container) -> bool {
         match self {
-            Self::Pod { namespace, name, container: only } => {
-                container.pod.namespace == *namespace
-                    && container.pod.name == *name
-                    && only.as_ref().is_none_or(|only| *only == container.name)
+            Self::Pod { container: only, .. } | Self::Labelled { container: only, .. } => {
+                self.wants_pod(&container.pod) && only.as_ref().is_none_or(|only| *only == container.name)
             }
             Self::Container(key) => {
                 container.name == *key || (key.len() >= 8 && container.id.0.starts_with(key.as_str()))
             }
+            Self::Every => true,
+        }
+    }
+
+    /// Whether a pod is one of those that this target names.
+    fn wants_pod(&self, pod: &Pod) -> bool {
+        match self {
+            Self::Pod { namespace, name, .. } => pod.namespace == *namespace && pod.name == *name,
+            Self::Labelled { namespace, selector, .. } => {
+                pod.namespace == *namespace && selector.fits(&pod.labels)
+            }
+            Self::Container(_) => false,
             Self::Every => true,
         }
     }
@@ -76,6 +86,8 @@ struct Known {
 /// The container targets of a recording.
 pub(super) struct Containers {
     targets: Vec<Target>,
+    /// Targets may come later.
+    waits: bool,
     runtime: Option<Runtime>,
     manager: String,
     watch: Option<Watch>,
@@ -83,7 +95,7 @@ pub(super) struct Containers {
     questions: JoinSet<Answer>,
     /// Live sandboxes of wanted pods, and whether there has been one.
     live_pods: BTreeSet<String>,
-    seen_pods: BTreeSet<(String, String)>,
+    seen_pods: Vec<Pod>,
     /// Sandboxes of wanted pods that are over, seen alive or not.
     ended_pods: BTreeSet<String>,
     is_lost: bool,
@@ -112,13 +124,14 @@ impl Containers {
         });
         Ok(Self {
             targets,
+            waits: wait,
             runtime,
             manager: manager.unwrap_or_default(),
             watch: None,
             known: BTreeMap::new(),
             questions: JoinSet::new(),
             live_pods: BTreeSet::new(),
-            seen_pods: BTreeSet::new(),
+            seen_pods: Vec::new(),
             ended_pods: BTreeSet::new(),
             is_lost: false,
             was_lost: false,
@@ -169,14 +182,14 @@ impl Containers {
     fn take_change(&mut self, change: Change) {
         match change {
             Change::PodAppeared(pod) => {
-                if pod.is_ready && self.wants_pod(&pod.namespace, &pod.name) {
-                    self.live_pods.insert(pod.id.0);
-                    self.seen_pods.insert((pod.namespace, pod.name));
+                if pod.is_ready && self.wants_pod(&pod) {
+                    self.live_pods.insert(pod.id.0.clone());
+                    self.seen_pods.push(pod);
                 }
             }
             Change::PodEnded(pod) | Change::PodRemoved(pod) => {
                 self.live_pods.remove(&pod.id.0);
-                if self.wants_pod(&pod.namespace, &pod.name) {
+                if self.wants_pod(&pod) {
                     self.ended_pods.insert(pod.id.0);
                 }
             }
@@ -331,12 +344,8 @@ impl Containers {
         Ok(())
     }
 
-    fn wants_pod(&self, namespace: &str, name: &str) -> bool {
-        self.targets.iter().any(|target| match target {
-            Target::Pod { namespace: ns, name: n, .. } => ns == namespace && n == name,
-            Target::Container(_) => false,
-            Target::Every => true,
-        })
+    fn wants_pod(&self, pod: &Pod) -> bool {
+        self.targets.iter().any(|target| target.wants_pod(pod))
     }
 
     /// Whether nothing more can come: each pod has been there and has ended, each container has been recorded.
@@ -361,8 +370,10 @@ impl Containers {
             })
         };
         let ended = |target: &Target| match target {
-            Target::Pod { namespace, name, .. } => {
-                let is_seen = self.seen_pods.contains(&(namespace.clone(), name.clone()));
+            // A roll-out can have a moment without any pod.
+            Target::Labelled { .. } if self.waits => false,
+            Target::Pod { .. } | Target::Labelled { .. } => {
+                let is_seen = self.seen_pods.iter().any(|pod| target.wants_pod(pod));
                 (is_seen || outlived(target)) && self.live_pods.is_empty()
             }
             Target::Container(_) => recorded(target) || refused(target),
@@ -414,6 +425,16 @@ async fn check_exists(runtime: &Runtime, target: &mut Target) -> Result<(), Agen
             Ok(())
         }
         Target::Every => Ok(()),
+        Target::Labelled { namespace, selector, .. } => {
+            let pods = runtime.pods().await?;
+            if pods
+                .iter()
+                .any(|pod| pod.is_ready && pod.namespace == *namespace && selector.fits(&pod.labels))
+            {
+                return Ok(());
+            }
+            Err(AgentError::NoneLabelled { namespace: namespace.clone(), selector: selector.clone() })
+        }
         Target::Container(key) => {
             let container = runtime.find_container(key).await?;
             runtime.details(&container).await?;

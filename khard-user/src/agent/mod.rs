@@ -37,7 +37,7 @@ use crate::{
     privilege::PrivilegeError,
     runtime::RuntimeError,
     session::{Session, SessionError},
-    stream::{Command, IN_FLIGHT, Message, Outcome, Request, StreamError, SubjectId},
+    stream::{Command, IN_FLIGHT, Message, Outcome, Request, Selector, StreamError, SubjectId},
 };
 
 /// A recording could not begin or go on.
@@ -73,6 +73,14 @@ pub enum AgentError {
     /// The kernel's version is not to be read.
     #[error("cannot read the kernel's version from {0:?}: khard needs it to choose its programs")]
     KernelVersion(String),
+    /// No pod has the labels.
+    #[error("no pod in namespace {} has the labels {selector}: name its namespace with -n, or wait for it with --wait", escape::terminal(namespace.as_bytes()))]
+    NoneLabelled {
+        /// Where it was looked for.
+        namespace: String,
+        /// Which labels.
+        selector: Selector,
+    },
     /// A container whose time is over.
     #[error("the container {} has ended: start it again and name it, or wait for the next of its name with --wait", escape::terminal(.0.as_bytes()))]
     HasEnded(String),

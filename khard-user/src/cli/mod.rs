@@ -9,8 +9,10 @@ mod doctor;
 mod explain;
 mod generate;
 mod replay;
+mod targets;
 mod trace;
 mod tui;
+mod verify;
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -67,6 +69,8 @@ enum Verb {
     Generate(generate::Args),
     /// Would this profile have refused anything in a recorded run?
     Check(check::Args),
+    /// Would, or does, this profile refuse anything of what happens now?
+    Verify(Box<verify::Args>),
     /// Why is this rule in the profile? Who did it, when, in how many runs?
     Explain(explain::Args),
     /// What this machine allows, and what therefore works
@@ -193,6 +197,10 @@ pub fn main() -> ExitCode {
         Verb::Agent(args) => (agent::run(&args), ERROR),
         Verb::Generate(args) => (generate::run(&args), ERROR),
         Verb::Check(args) => (check::run(&args), ERROR),
+        Verb::Verify(args) => {
+            let failure = args.failure_code();
+            (verify::run(*args, cli.quiet), failure)
+        }
         Verb::Explain(args) => (explain::run(&args), ERROR),
         Verb::Doctor(args) => (doctor::run(&args), ERROR),
     };

@@ -12,6 +12,7 @@ use khard_profile::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::Selector;
 use crate::bpf::AttachChoice;
 
 /// Who is recorded: one life of a subject (a container's attempt, a command's run). Numbered by the agent, from 0.
@@ -261,6 +262,15 @@ pub enum Target {
         namespace: String,
         /// Its name.
         name: String,
+        /// Only the container of this name.
+        container: Option<String>,
+    },
+    /// The containers of all pods with these labels, those that come later too, or the one of this name in each.
+    Labelled {
+        /// Their namespace.
+        namespace: String,
+        /// Which labels.
+        selector: Selector,
         /// Only the container of this name.
         container: Option<String>,
     },

@@ -5,11 +5,13 @@
 
 mod frame;
 mod message;
+mod selector;
 
 pub use frame::{FrameReader, FrameWriter, MAX_FRAME_BYTES, StreamError};
 pub use message::{
     By, Command, Message, Outcome, Placement, Rate, Request, Stage, SubjectId, SubjectState, Target,
 };
+pub use selector::{BadSelector, Selector};
 
 /// The version of the stream that this khard speaks, the only one.
 pub const VERSION: u32 = 1;

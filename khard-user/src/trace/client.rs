@@ -3,14 +3,18 @@
 
 use std::{
     future::pending,
+    process::ExitStatus,
     time::{Duration, Instant},
 };
 
-use khard_profile::{Bytes, escape, recording::Ended};
+use khard_profile::{
+    Bytes, escape,
+    recording::{Ended, UnknownRun},
+};
 use ratatui::crossterm::event::Event;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Options, Report, Show, Source, TraceError, live::LiveLine, outputs::Outputs};
+use super::{Finished, Options, Report, Show, Source, TraceError, live::LiveLine, outputs::Outputs};
 use crate::{
     agent::{Link, Received, Signals},
     causes::with_causes,
@@ -18,6 +22,7 @@ use crate::{
     stream::{Command, Message, Outcome, SubjectId},
     subjects::{BadStream, News, Subjects},
     tui::{Dashboard, Effect, FRAME, Setup},
+    verify::{Finding, Verification, Verified},
 };
 
 /// Without a dashboard.
@@ -33,17 +38,16 @@ pub(super) enum Ui {
 
 impl Ui {
     /// `is_taken`: a command has the terminal.
-    pub(super) fn open(options: &Options, is_taken: bool) -> Result<Self, TraceError> {
+    pub(super) fn open(options: &Options, out_dir: &str, is_taken: bool) -> Result<Self, TraceError> {
         Ok(match options.show {
-            Show::Nothing => Self::Line(LiveLine::new(false)),
+            Show::Nothing => Self::Line(LiveLine::silent()),
             Show::Line => Self::Line(LiveLine::new(!is_taken)),
             Show::Dashboard => {
                 let source = match &options.source {
                     Source::Here { .. } => "this node".to_owned(),
                     Source::Via(command) => command.to_string_lossy().into_owned(),
                 };
-                let out_dir = options.out_dir.display().to_string();
-                Self::dashboard(Setup { source, out_dir, is_replay: false })?
+                Self::dashboard(Setup { source, out_dir: out_dir.to_owned(), is_replay: false })?
             }
         })
     }
@@ -74,6 +78,13 @@ impl Ui {
         }
     }
 
+    /// Prints what is refused, as it comes.
+    fn print(&mut self, found: &[Finding]) {
+        if let Self::Line(line) = self {
+            line.print(found);
+        }
+    }
+
     async fn input(&mut self) -> Event {
         match self {
             Self::Line(_) => pending().await,
@@ -82,15 +93,36 @@ impl Ui {
     }
 }
 
-/// How it ended, and what was written of it.
-type Written = Result<Vec<Report>, TraceError>;
+/// What becomes of what comes in.
+pub(super) enum Keep {
+    /// It is written.
+    Files(Outputs),
+    /// Profiles are held against it.
+    Verdicts(Verification),
+    /// It is only shown; profiles as they would be are made so.
+    Nothing(ProfileChoices),
+}
+
+/// What was made of it.
+#[derive(Default)]
+pub(super) struct Kept {
+    reports: Vec<Report>,
+    verified: Option<Verified>,
+}
+
+impl Kept {
+    pub(super) fn into_finished(self, command_status: Option<ExitStatus>) -> Finished {
+        Finished { reports: self.reports, verified: self.verified, command_status }
+    }
+}
+
+/// How it ended, and what was made of it.
+pub(super) type Written = Result<Kept, TraceError>;
 
 /// Takes a stream in.
 pub(super) struct Client {
     subjects: Subjects,
-    /// None of what is only shown.
-    outputs: Option<Outputs>,
-    choices: ProfileChoices,
+    keep: Keep,
     ui: Ui,
     duration: Option<Duration>,
     until_quiet: Option<Duration>,
@@ -113,23 +145,21 @@ enum End {
 }
 
 impl Client {
-    pub(super) fn new(options: &Options, outputs: Outputs, ui: Ui) -> Self {
+    pub(super) fn new(options: &Options, keep: Keep, ui: Ui) -> Self {
         Self {
-            outputs: Some(outputs),
             duration: options.duration,
             until_quiet: options.until_quiet,
             waits: options.request.wait,
             agent_has_signals: matches!(options.source, Source::Here { .. }),
-            ..Self::of_viewer(options.choices.clone(), ui)
+            ..Self::of_viewer(keep, ui)
         }
     }
 
     /// One that only shows.
-    pub(super) fn of_viewer(choices: ProfileChoices, ui: Ui) -> Self {
+    pub(super) fn of_viewer(keep: Keep, ui: Ui) -> Self {
         Self {
             subjects: Subjects::default(),
-            outputs: None,
-            choices,
+            keep,
             ui,
             duration: None,
             until_quiet: None,
@@ -220,8 +250,15 @@ impl Client {
             // An agent that takes no command any more is at its end by itself.
             let _ = link.commands.try_send(Command::End { why });
         }
+        if let Keep::Verdicts(verification) = &mut self.keep {
+            let found = verification.look(&self.subjects).map_err(assemble)?;
+            if !found.is_empty() {
+                self.last_new = Instant::now();
+                self.ui.print(found);
+            }
+        }
         if Instant::now() >= self.next_checkpoint {
-            if let Some(outputs) = &mut self.outputs {
+            if let Keep::Files(outputs) = &mut self.keep {
                 outputs.checkpoint(&self.subjects)?;
             }
             self.next_checkpoint = Instant::now() + CHECKPOINT;
@@ -264,7 +301,7 @@ impl Client {
 
     /// Writes everything without an end.
     fn write_now(&mut self) -> Result<String, String> {
-        let Some(outputs) = &self.outputs else {
+        let Keep::Files(outputs) = &self.keep else {
             return Err(
                 "a replay writes nothing: `khard generate` makes the profiles of a recording".to_owned()
             );
@@ -286,15 +323,15 @@ impl Client {
     /// Makes the profiles of all instances of a subject, as its files will be.
     fn make_profile(&mut self, subject: SubjectId) -> Result<(), TraceError> {
         let Ui::Dashboard(dashboard) = &mut self.ui else { return Ok(()) };
-        let ids = match &self.outputs {
-            Some(outputs) => outputs.together_with(subject),
+        let (ids, choices) = match &self.keep {
+            Keep::Files(outputs) => (outputs.together_with(subject), outputs.choices()),
             // A recording is of one subject.
-            None => self.subjects.iter().map(|(id, _)| id).collect(),
+            Keep::Nothing(choices) => (self.subjects.iter().map(|(id, _)| id).collect(), choices),
+            Keep::Verdicts(_) => return Ok(()),
         };
-        let recording = self.subjects.recording(&ids, Ended::Running);
-        if let Some(recording) = recording.map_err(|error| TraceError::Assemble(Box::new(error)))? {
+        if let Some(recording) = self.subjects.recording(&ids, Ended::Running).map_err(assemble)? {
             dashboard
-                .make_profile(subject, recording, self.choices.clone())
+                .make_profile(subject, recording, choices.clone())
                 .map_err(|source| TraceError::Io { what: "start a thread", source })?;
         }
         Ok(())
@@ -317,13 +354,16 @@ impl Client {
         self.ui.take(&news, &self.subjects);
         match news {
             News::Began(id) => {
-                if let (Some(observed), Some(outputs)) = (self.subjects.get(id), &mut self.outputs) {
+                if let (Some(observed), Keep::Files(outputs)) = (self.subjects.get(id), &mut self.keep) {
                     outputs.assign(observed.state())?;
                 }
                 self.last_new = Instant::now();
             }
-            News::Call { .. } | News::Access { .. } => self.last_new = Instant::now(),
-            News::Ended(_) | News::Mark(_) => {}
+            // Where the question is what is refused, only that is new.
+            News::Call { .. } | News::Access { .. } if !matches!(self.keep, Keep::Verdicts(_)) => {
+                self.last_new = Instant::now();
+            }
+            News::Call { .. } | News::Access { .. } | News::Ended(_) | News::Mark(_) => {}
             News::Over(outcome) => return Ok(Some(outcome)),
         }
         Ok(None)
@@ -350,26 +390,38 @@ impl Client {
         if let Ui::Line(line) = &mut self.ui {
             line.clear();
         }
-        let Some(outputs) = &self.outputs else { return Ok(Vec::new()) };
         if self.end == Some(End::Forget) {
-            outputs.forget_checkpoints();
-            return Ok(Vec::new());
+            if let Keep::Files(outputs) = &self.keep {
+                outputs.forget_checkpoints();
+            }
+            return Ok(Kept::default());
         }
         match outcome {
             Outcome::Abandoned => Err(TraceError::Abandoned),
             Outcome::Ended(why) => {
-                let reports = outputs.finish(&self.subjects, why)?;
                 // Whoever ends a dashboard has seen that there is nothing.
-                if reports.is_empty() && matches!(self.ui, Ui::Line(_)) {
+                if self.subjects.iter().next().is_none() && matches!(self.ui, Ui::Line(_)) {
                     return Err(TraceError::Nothing(match why {
                         Ended::Duration => "no target started in the given time",
                         _ => "no target had started",
                     }));
                 }
-                Ok(reports)
+                Ok(match &mut self.keep {
+                    Keep::Files(outputs) => {
+                        Kept { reports: outputs.finish(&self.subjects, why)?, verified: None }
+                    }
+                    Keep::Verdicts(verification) => {
+                        self.ui.print(verification.look_again(&self.subjects, why).map_err(assemble)?);
+                        let verified = verification.finish();
+                        Kept { reports: Vec::new(), verified: Some(verified) }
+                    }
+                    Keep::Nothing(_) => Kept::default(),
+                })
             }
             Outcome::Failed(why) => {
-                outputs.finish(&self.subjects, Ended::AgentLost)?;
+                if let Keep::Files(outputs) = &self.keep {
+                    outputs.finish(&self.subjects, Ended::AgentLost)?;
+                }
                 Err(TraceError::AgentFailed(why))
             }
         }
@@ -380,24 +432,25 @@ impl Client {
         if let Ui::Line(line) = &mut self.ui {
             line.clear();
         }
-        let Some(outputs) = &self.outputs else { return error };
+        let is_nobody = self.subjects.iter().next().is_none();
         let is_lost = matches!(error, TraceError::AgentLost(_));
-        match outputs.finish(&self.subjects, if is_lost { Ended::AgentLost } else { Ended::Interrupted }) {
-            Ok(reports) => match error {
-                TraceError::AgentLost(lost) if reports.is_empty() => TraceError::NoAgent(lost),
-                error => error,
-            },
-            Err(other) => {
-                tracing::error!("{}", with_causes(&error));
-                other
-            }
+        if let Keep::Files(outputs) = &self.keep
+            && let Err(other) =
+                outputs.finish(&self.subjects, if is_lost { Ended::AgentLost } else { Ended::Interrupted })
+        {
+            tracing::error!("{}", with_causes(&error));
+            return other;
+        }
+        match error {
+            TraceError::AgentLost(lost) if is_nobody => TraceError::NoAgent(lost),
+            error => error,
         }
     }
 
     /// Whether what is shown stays after the end, which it then says: of one that the user has not asked for.
     fn stays(&mut self, end: &Written) -> bool {
         let Ui::Dashboard(dashboard) = &mut self.ui else { return false };
-        let is_replay = self.outputs.is_none();
+        let is_replay = matches!(self.keep, Keep::Nothing(_));
         let outcome = self.subjects.outcome();
         let was_stopped = !is_replay && matches!(outcome, Some(Outcome::Ended(Ended::Interrupted)));
         if self.end.is_some() || was_stopped || self.subjects.iter().next().is_none() {
@@ -410,11 +463,16 @@ impl Client {
             (Ok(_), Some(Outcome::Ended(Ended::Quiet))) => "nothing new came any more".to_owned(),
             (Ok(_), _) => "all subjects have ended".to_owned(),
         });
-        if let Ok(reports) = end
+        if let Ok(kept) = end
             && !is_replay
         {
-            dashboard.say(Ok(format!("{} recordings are written", reports.len())));
+            dashboard.say(Ok(format!("{} recordings are written", kept.reports.len())));
         }
         true
     }
+}
+
+/// A contradiction that only a defect of khard can cause.
+fn assemble(error: UnknownRun) -> TraceError {
+    TraceError::Assemble(Box::new(error))
 }

@@ -1,7 +1,7 @@
 //! The live line: one line on a terminal that nobody else owns, rewritten as the recording goes on.
 
 use std::{
-    io::{IsTerminal, Write, stderr},
+    io::{IsTerminal, Write, stderr, stdout},
     time::{Duration, Instant},
 };
 
@@ -11,11 +11,16 @@ use khard_profile::{
     syscalls,
 };
 
-use crate::subjects::{News, Observed, Subjects};
+use crate::{
+    subjects::{News, Observed, Subjects},
+    verify::Finding,
+};
 
 const REDRAW: Duration = Duration::from_millis(250);
 
 pub(super) struct LiveLine {
+    /// Nobody wants to be told anything as it comes.
+    is_silent: bool,
     is_on: bool,
     began: Instant,
     drawn: Option<Instant>,
@@ -24,7 +29,28 @@ pub(super) struct LiveLine {
 
 impl LiveLine {
     pub(super) fn new(wanted: bool) -> Self {
-        Self { is_on: wanted && stderr().is_terminal(), began: Instant::now(), drawn: None, last_new: None }
+        Self {
+            is_silent: false,
+            is_on: wanted && stderr().is_terminal(),
+            began: Instant::now(),
+            drawn: None,
+            last_new: None,
+        }
+    }
+
+    /// One that draws and prints nothing.
+    pub(super) fn silent() -> Self {
+        Self { is_silent: true, ..Self::new(false) }
+    }
+
+    /// Prints what profiles refuse. Whoever reads it may have had enough: the exit status says it too.
+    pub(super) fn print(&mut self, found: &[Finding]) {
+        if found.is_empty() || self.is_silent {
+            return;
+        }
+        self.clear();
+        let text: String = found.iter().map(Finding::to_text).collect();
+        let _ = stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush());
     }
 
     /// Takes note of what happened, and says at `-v` what a reader may want to follow.

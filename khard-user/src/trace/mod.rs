@@ -13,7 +13,7 @@ use std::{ffi::OsString, io, path::PathBuf, process::ExitStatus, thread, time::D
 
 pub(crate) use self::outputs::{CHECKPOINT_FILE, RECORDING_FILE};
 use self::{
-    client::{Client, Ui},
+    client::{Client, Keep, Ui, Written},
     outputs::Outputs,
     via::Via,
 };
@@ -25,6 +25,7 @@ use crate::{
     profiles::{ProfileChoices, ProfileError},
     stream::{Request, StreamError},
     subjects::BadStream,
+    verify::{Verification, Verified},
 };
 
 /// What `khard trace` was asked for.
@@ -34,18 +35,34 @@ pub struct Options {
     pub request: Request,
     /// By whom.
     pub source: Source,
-    /// Where the folders go.
-    pub out_dir: PathBuf,
-    /// The folder's name, for a single target.
-    pub name: Option<String>,
     /// End after this time.
     pub duration: Option<Duration>,
     /// End when nothing new has come for this time.
     pub until_quiet: Option<Duration>,
-    /// How profiles are made.
-    pub choices: ProfileChoices,
     /// What is shown meanwhile.
     pub show: Show,
+}
+
+/// What is written of it, and where.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// Where the folders go.
+    pub out_dir: PathBuf,
+    /// The folder's name, for a single target.
+    pub name: Option<String>,
+    /// Which pods of a workload share a folder.
+    pub unite: Option<Unite>,
+    /// How profiles are made.
+    pub choices: ProfileChoices,
+}
+
+/// Which pods of one workload become one recording. By default each pod has its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unite {
+    /// Those with the same image.
+    Replicas,
+    /// All.
+    Rollouts,
 }
 
 /// What is shown while a recording goes on.
@@ -145,6 +162,8 @@ pub enum Lost {
 pub struct Finished {
     /// What was written for each subject.
     pub reports: Vec<Report>,
+    /// What profiles refuse of it, if that was the question.
+    pub verified: Option<Verified>,
     /// The command's own end.
     pub command_status: Option<ExitStatus>,
 }
@@ -153,16 +172,35 @@ pub struct Finished {
 ///
 /// # Errors
 /// When a target cannot be recorded, or nothing can be written. Subjects that were only attached to go on.
-pub async fn run(options: Options) -> Result<Finished, TraceError> {
+pub async fn run(options: Options, files: Files) -> Result<Finished, TraceError> {
     // Signals first: from here on a Ctrl-C ends in order.
     let signals = Signals::install().map_err(|source| TraceError::Io { what: "handle signals", source })?;
-    let outputs = Outputs::open(&options)?;
+    let outputs = Outputs::open(&options, &files)?;
+    let out_dir = outputs.path();
+    take_in(&options, &out_dir, signals, |ui| Client::new(&options, Keep::Files(outputs), ui)).await
+}
+
+/// Records as [`run`], writes nothing, and says what profiles refuse of what is recorded.
+///
+/// # Errors
+/// When a target cannot be recorded.
+pub async fn verify(options: Options, verification: Verification) -> Result<Finished, TraceError> {
+    let signals = Signals::install().map_err(|source| TraceError::Io { what: "handle signals", source })?;
+    take_in(&options, "", signals, |ui| Client::new(&options, Keep::Verdicts(verification), ui)).await
+}
+
+/// Brings an agent and a client together.
+async fn take_in(
+    options: &Options,
+    out_dir: &str,
+    signals: Signals,
+    client: impl FnOnce(Ui) -> Client,
+) -> Result<Finished, TraceError> {
     match &options.source {
-        Source::Here { command } => here(&options, command.as_ref(), outputs, signals).await,
+        Source::Here { command } => here(options, command.as_ref(), out_dir, signals, client).await,
         Source::Via(command) => {
             let via = Via::start(command, options.request.clone()).map_err(TraceError::Via)?;
-            let ui = Ui::open(&options, false)?;
-            let client = Client::new(&options, outputs, ui);
+            let client = client(Ui::open(options, out_dir, false)?);
             let (link, mut peer) = via.into_parts();
             let written = client.run(link, signals).await;
             let status = peer.ended().await;
@@ -175,7 +213,7 @@ pub async fn run(options: Options) -> Result<Finished, TraceError> {
                 other => other,
             };
             match written {
-                Ok(reports) => Ok(Finished { reports, command_status: None }),
+                Ok(kept) => Ok(kept.into_finished(None)),
                 Err(TraceError::AgentLost(lost)) => Err(TraceError::AgentLost(or_ended(lost))),
                 Err(TraceError::NoAgent(lost)) => Err(TraceError::NoAgent(or_ended(lost))),
                 Err(error) => Err(error),
@@ -188,17 +226,17 @@ pub async fn run(options: Options) -> Result<Finished, TraceError> {
 async fn here(
     options: &Options,
     command: Option<&CommandToRun>,
-    outputs: Outputs,
+    out_dir: &str,
     signals: Signals,
+    client: impl FnOnce(Ui) -> Client,
 ) -> Result<Finished, TraceError> {
     let agent = Agent::begin(&options.request, command).await?;
     privilege::drop_privileges()?;
-    let ui = Ui::open(options, agent.command_owns_terminal())?;
-    let client = Client::new(options, outputs, ui);
+    let client = client(Ui::open(options, out_dir, agent.command_owns_terminal())?);
     let (port, link) = agent::stream();
     let thread = thread::Builder::new()
         .name("client".to_owned())
-        .spawn(move || -> Result<Vec<Report>, TraceError> {
+        .spawn(move || -> Written {
             let failed = |source| TraceError::Io { what: "start tokio", source };
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
@@ -212,5 +250,5 @@ async fn here(
     let written = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     // The agent's own error says more than what the client was told of it.
     let command_status = served?;
-    Ok(Finished { reports: written?, command_status })
+    Ok(written?.into_finished(command_status))
 }

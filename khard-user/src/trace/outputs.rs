@@ -6,11 +6,11 @@ use std::{
 };
 
 use khard_profile::{
-    Bytes,
+    Bytes, escape,
     recording::{Ended, Recording, Subject},
 };
 
-use super::{Options, Source, TraceError};
+use super::{Files, Options, Source, TraceError, Unite};
 use crate::{
     causes::with_causes,
     output::files::OutDir,
@@ -45,6 +45,9 @@ pub(super) struct Outputs {
     /// Every pod of a node is recorded, so that a pod's name may be there twice.
     by_namespace: bool,
     choices: ProfileChoices,
+    unite: Option<Unite>,
+    /// The image of the first instance of each container, where others have folders of their own.
+    images: BTreeMap<Place, String>,
     instances: BTreeMap<Place, Vec<SubjectId>>,
     /// How often each instance of a place had changed at its last checkpoint: it needs no other before there is more.
     saved: BTreeMap<Place, Vec<u64>>,
@@ -57,14 +60,16 @@ type Owner = Vec<Bytes>;
 
 impl Outputs {
     /// Opens the folder and finds out now whether it can be written, and whether two targets would have the same place.
-    pub(super) fn open(options: &Options) -> Result<Self, TraceError> {
-        let out = OutDir::open(&options.out_dir)?;
+    pub(super) fn open(options: &Options, files: &Files) -> Result<Self, TraceError> {
+        let out = OutDir::open(&files.out_dir)?;
         out.check()?;
         let mut outputs = Self {
             out,
-            name: options.name.clone(),
+            name: files.name.clone(),
             by_namespace: options.request.targets.contains(&Target::Every),
-            choices: options.choices.clone(),
+            choices: files.choices.clone(),
+            unite: files.unite,
+            images: BTreeMap::new(),
             instances: BTreeMap::new(),
             saved: BTreeMap::new(),
             owners: BTreeMap::new(),
@@ -95,12 +100,18 @@ impl Outputs {
             }
             Subject::Container { namespace, workload, container, .. } => {
                 let run = state.run.container.as_ref();
-                let pod = run.map_or(workload, |run| &run.pod);
+                let pod = if self.unite.is_some() { workload } else { run.map_or(workload, |run| &run.pod) };
                 let mut place = vec![self.name.clone().unwrap_or_else(|| pod.clone()), container.clone()];
                 if self.by_namespace {
                     place.insert(0, namespace.clone());
                 }
-                (place, vec![Bytes::from(namespace.as_str()), Bytes::from(pod.as_str())])
+                let owner = vec![Bytes::from(namespace.as_str()), Bytes::from(pod.as_str())];
+                if self.unite == Some(Unite::Replicas)
+                    && let Some(run) = run
+                {
+                    self.put_apart(&mut place, &run.image_id);
+                }
+                (place, owner)
             }
         };
         self.own(place.clone(), &owner)?;
@@ -108,11 +119,38 @@ impl Outputs {
         Ok(())
     }
 
+    /// Gives another image than the first one of a container a folder beside it: `nginx@1a2b3c4d5e6f`.
+    fn put_apart(&mut self, place: &mut Place, image_id: &str) {
+        let first = self.images.entry(place.clone()).or_insert_with(|| image_id.to_owned());
+        if first != image_id
+            && let Some(container) = place.last_mut()
+        {
+            let digest = image_id.rsplit(':').next().unwrap_or_default();
+            let short: String = digest.chars().take(12).collect();
+            tracing::warn!(
+                "{} runs different images: {short} has a folder of its own (--unite rollouts makes them one)",
+                escape::terminal(container.as_bytes())
+            );
+            container.push('@');
+            container.push_str(&short);
+        }
+    }
+
     /// Makes a place somebody's; an error if it is another's.
     fn own(&mut self, place: Place, owner: &Owner) -> Result<(), TraceError> {
         let folder = self.out.path().join(place.join("/")).display().to_string();
         let first = self.owners.entry(place).or_insert_with(|| owner.clone());
         if first == owner { Ok(()) } else { Err(TraceError::SameFolder(folder)) }
+    }
+
+    /// The output folder, for people.
+    pub(super) fn path(&self) -> String {
+        self.out.path().display().to_string()
+    }
+
+    /// How profiles are made.
+    pub(super) fn choices(&self) -> &ProfileChoices {
+        &self.choices
     }
 
     fn dir(&self, place: &[String]) -> Result<OutDir, TraceError> {

@@ -6,7 +6,7 @@ use khard_profile::recording::Recording;
 
 use super::{
     TraceError,
-    client::{Client, Ui},
+    client::{Client, Keep, Ui},
 };
 use crate::{
     agent::{self, Port, Signals},
@@ -43,5 +43,5 @@ pub async fn replay(
         // Wishes are for an agent: a recording cannot be changed any more.
         while commands.recv().await.is_some() {}
     });
-    Client::of_viewer(choices, ui).run(link, signals).await.map(drop)
+    Client::of_viewer(Keep::Nothing(choices), ui).run(link, signals).await.map(drop)
 }

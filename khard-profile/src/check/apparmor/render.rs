@@ -60,14 +60,8 @@ impl Report {
 
     fn list(&self, text: &mut String, accesses: &[CheckedAccess]) {
         for access in accesses {
-            if let Verdict::Refused(refusal) = &access.verdict {
-                let _ = writeln!(
-                    text,
-                    "refused  {} of {}: {}",
-                    words::access(&access.key),
-                    access.phases,
-                    self.why(refusal)
-                );
+            if let Some(refusal) = self.refusal(access) {
+                let _ = writeln!(text, "refused  {refusal}");
                 let _ = writeln!(text, "         {}", witness::in_words(access.witness.as_ref()));
             }
         }
@@ -77,6 +71,12 @@ impl Report {
                 let _ = writeln!(text, "         {}", witness::in_words(access.witness.as_ref()));
             }
         }
+    }
+
+    /// What is refused, in which phases and why, on one line for a terminal; `None` if it is not for certain.
+    pub(in crate::check) fn refusal(&self, access: &CheckedAccess) -> Option<String> {
+        let Verdict::Refused(refusal) = &access.verdict else { return None };
+        Some(format!("{} of {}: {}", words::access(&access.key), access.phases, self.why(refusal)))
     }
 
     fn why(&self, refusal: &Refusal) -> String {

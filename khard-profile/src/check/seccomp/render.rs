@@ -50,14 +50,7 @@ fn group(text: &mut String, title: &str, calls: &[CheckedCall]) {
         calls.len()
     );
     for call in refused() {
-        if let Verdict::Refused { outcome, by } = &call.verdict {
-            let _ = writeln!(
-                text,
-                "refused  {}: {outcome} (by {})",
-                title_of(call),
-                escape::terminal(by.as_bytes())
-            );
-        }
+        let _ = writeln!(text, "refused  {}", call.refusal().unwrap_or_default());
         let _ = writeln!(text, "         {}", witness::in_words(call.witness.as_ref()));
     }
     for call in depends() {
@@ -68,6 +61,14 @@ fn group(text: &mut String, title: &str, calls: &[CheckedCall]) {
             }
         }
         let _ = writeln!(text, "         {}", witness::in_words(call.witness.as_ref()));
+    }
+}
+
+impl CheckedCall {
+    /// What is refused, in which phases, how and by what, on one line for a terminal; `None` if it is not for certain.
+    pub(in crate::check) fn refusal(&self) -> Option<String> {
+        let Verdict::Refused { outcome, by } = &self.verdict else { return None };
+        Some(format!("{}: {outcome} (by {})", title_of(self), escape::terminal(by.as_bytes())))
     }
 }
 

@@ -1,0 +1,246 @@
+//! What profiles would refuse of what is being recorded, or did refuse where they are in force. Owns the comparison while a recording
+//! goes on. It must not know where the recording comes from, nor how a profile is changed.
+//!
+//! In complain or log mode, or without any profile in force, what is recorded and not allowed would be refused. Under an enforced
+//! AppArmor profile, what the kernel refused and the profile does not allow was refused by it. System calls that a filter in force
+//! refuses are seen by nobody here, and that is said.
+
+mod profiles;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use khard_profile::{
+    check::{self, Asked, Question, Refused},
+    escape,
+    recording::{AppArmorInForce, Ended, Recording, Run, UnknownRun},
+};
+use serde_json::{Value, json};
+
+pub use self::profiles::{ProfileSet, Profiles, ProfilesError};
+use crate::{
+    stream::SubjectId,
+    subjects::{Observed, Subjects},
+};
+
+/// Between two comparisons; with much to compare, longer: a comparison takes a fifth of the time at most.
+const LOOK: Duration = Duration::from_secs(1);
+const SHARE: u32 = 5;
+
+/// When something was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum When {
+    /// It was done, and the profile does not allow it.
+    WouldBe,
+    /// The profile was in force, and it was not done.
+    Was,
+}
+
+impl When {
+    /// For people and programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::WouldBe => "would be refused",
+            Self::Was => "was refused",
+        }
+    }
+}
+
+/// Something that a profile refuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Whose it is, such as `web/nginx`.
+    pub label: String,
+    /// Whether it happened.
+    pub when: When,
+    /// What.
+    pub refused: Refused,
+}
+
+/// A comparison under way.
+#[derive(Debug)]
+pub struct Verification {
+    profiles: Profiles,
+    question: Question,
+    /// How often each subject had changed when it was compared.
+    compared: BTreeMap<SubjectId, u64>,
+    known: BTreeSet<(SubjectId, When, Asked)>,
+    findings: Vec<Finding>,
+    next_look: Instant,
+    verified: Verified,
+}
+
+/// How it ended.
+#[derive(Debug, Default)]
+pub struct Verified {
+    /// What is refused, in the order of its coming.
+    pub findings: Vec<Finding>,
+    /// What the answer does not cover, in words, by label.
+    pub caveats: BTreeSet<(String, String)>,
+    /// Why somebody could not be compared.
+    pub failures: Vec<ProfilesError>,
+    /// The classes of coverage in which something may be lost, by label.
+    pub lossy: BTreeSet<(String, &'static str)>,
+    /// What was recorded, each with the folder of the profiles that it was compared with.
+    pub recordings: Vec<(Option<PathBuf>, Recording)>,
+}
+
+impl Verification {
+    /// Nothing was compared yet.
+    pub fn new(profiles: Profiles, question: Question) -> Self {
+        Self {
+            profiles,
+            question,
+            compared: BTreeMap::new(),
+            known: BTreeSet::new(),
+            findings: Vec::new(),
+            next_look: Instant::now(),
+            verified: Verified::default(),
+        }
+    }
+
+    /// Compares what has changed, if it is time. Returns what is new.
+    pub fn look(&mut self, subjects: &Subjects) -> Result<&[Finding], UnknownRun> {
+        let began = Instant::now();
+        let before = self.findings.len();
+        if began < self.next_look {
+            return Ok(&[]);
+        }
+        for (id, observed) in subjects.iter() {
+            let n_changes = observed.n_changes();
+            if self.compared.insert(id, n_changes) != Some(n_changes)
+                && let Some(recording) = subjects.recording(&[id], Ended::Running)?
+            {
+                // Without a profile: said at the end.
+                let _ = self.compare(id, observed, &recording);
+            }
+        }
+        self.next_look = Instant::now() + LOOK.max(began.elapsed() * SHARE);
+        Ok(&self.findings[before..])
+    }
+
+    /// Compares everything for the last time. Returns what is new.
+    pub fn look_again(&mut self, subjects: &Subjects, why: Ended) -> Result<&[Finding], UnknownRun> {
+        let before = self.findings.len();
+        let mut verified = Verified::default();
+        for (id, observed) in subjects.iter() {
+            let Some(recording) = subjects.recording(&[id], why)? else { continue };
+            let label = &observed.state().label;
+            verified.lossy.extend(recording.lossy_classes().into_iter().map(|class| (label.clone(), class)));
+            match self.compare(id, observed, &recording) {
+                Ok((dir, caveats)) => {
+                    verified.caveats.extend(caveats.into_iter().map(|caveat| (label.clone(), caveat)));
+                    verified.recordings.push((dir, recording));
+                }
+                Err(error) => verified.failures.push(error),
+            }
+        }
+        self.verified = verified;
+        Ok(&self.findings[before..])
+    }
+
+    /// What came out of it.
+    pub fn finish(&mut self) -> Verified {
+        Verified { findings: std::mem::take(&mut self.findings), ..std::mem::take(&mut self.verified) }
+    }
+
+    /// Finds what is refused of one subject; returns where its profiles are, and what the answer does not cover.
+    fn compare(
+        &mut self,
+        id: SubjectId,
+        observed: &Observed,
+        recording: &Recording,
+    ) -> Result<(Option<PathBuf>, Vec<String>), ProfilesError> {
+        let state = observed.state();
+        let set = self.profiles.of(state)?;
+        let (mut found, mut caveats) = (Vec::new(), Vec::new());
+        if let Some((_, profile)) = &set.seccomp {
+            let report = check::check(profile, recording, &self.question);
+            found.extend(report.refused().into_iter().map(|refused| (When::WouldBe, refused)));
+            caveats.extend(report.caveats);
+        }
+        if let Some((_, profile)) = &set.apparmor {
+            let report = check::check_apparmor(profile, recording, &self.question);
+            found.extend(report.refused().into_iter().map(|refused| (When::WouldBe, refused)));
+            if is_enforced(&state.run) {
+                found.extend(report.refused_before().into_iter().map(|refused| (When::Was, refused)));
+            }
+            caveats.extend(report.caveats);
+        }
+        let dir = set.dir.clone();
+        for (when, refused) in found {
+            if self.known.insert((id, when, refused.what.clone())) {
+                self.findings.push(Finding { label: state.label.clone(), when, refused });
+            }
+        }
+        Ok((dir, caveats))
+    }
+}
+
+/// Whether an AppArmor profile refuses what it does not allow.
+fn is_enforced(run: &Run) -> bool {
+    matches!(&run.confinement.apparmor, AppArmorInForce::Named { mode, .. } if mode == "enforce" || mode == "kill")
+}
+
+impl Finding {
+    /// Two lines for a terminal: what, and who.
+    pub fn to_text(&self) -> String {
+        format!(
+            "{}: {}  {}\n         {}\n",
+            escape::terminal(self.label.as_bytes()),
+            self.when.as_str(),
+            self.refused.in_words,
+            self.refused.witness
+        )
+    }
+
+    fn to_value(&self) -> Value {
+        let (call, access) = match &self.refused.what {
+            Asked::Call(key) => (Some(json!({ "abi": key.abi, "nr": key.nr })), None),
+            Asked::Access(key) => (None, Some(key)),
+        };
+        json!({
+            "subject": self.label,
+            "when": self.when.as_str(),
+            "call": call,
+            "access": access,
+            "why": self.refused.in_words,
+            "witness": self.refused.witness,
+        })
+    }
+}
+
+impl Verified {
+    /// Whether nothing is refused, and everybody was compared.
+    pub fn passes(&self) -> bool {
+        self.findings.is_empty() && self.failures.is_empty()
+    }
+
+    /// For people: how much is refused, and what the answer does not cover.
+    pub fn to_text(&self) -> String {
+        let n_subjects = self.recordings.len();
+        let subjects =
+            if n_subjects == 1 { "1 subject".to_owned() } else { format!("{n_subjects} subjects") };
+        let mut text = match self.findings.len() {
+            0 => format!("nothing is refused of what {subjects} did\n"),
+            n => format!("{n} refused of what {subjects} did\n"),
+        };
+        for (label, caveat) in &self.caveats {
+            text.push_str(&format!("note: {}: {caveat}\n", escape::terminal(label.as_bytes())));
+        }
+        text
+    }
+
+    /// For programs.
+    pub fn to_value(&self) -> Value {
+        json!({
+            "passes": self.passes(),
+            "refused": self.findings.iter().map(Finding::to_value).collect::<Vec<_>>(),
+            "caveats": self.caveats.iter().map(|(subject, what)| json!({ "subject": subject, "what": what })).collect::<Vec<_>>(),
+            "lossy": self.lossy.iter().map(|(subject, class)| json!({ "subject": subject, "class": class })).collect::<Vec<_>>(),
+        })
+    }
+}

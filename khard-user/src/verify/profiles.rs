@@ -1,0 +1,286 @@
+//! The profiles that a verification holds against what is recorded: read from files, and found for each container. Knows nothing of
+//! what is recorded.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use khard_profile::{
+    apparmor_text::{ParsedProfile, ProfileTextError},
+    check::{Profile, ProfileError},
+    escape,
+    recording::Subject,
+};
+
+use crate::{
+    input::{self, InputError},
+    output::files::file_name,
+    profiles::SECCOMP_FILE,
+    stream::SubjectState,
+    trace::RECORDING_FILE,
+};
+
+/// Folders below each other that are looked at: NAMESPACE/POD/CONTAINER.
+const MAX_DEPTH: usize = 3;
+
+/// Profiles cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ProfilesError {
+    /// A file.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// A folder.
+    #[error("cannot look into {}", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// What should be a seccomp profile.
+    #[error("{} is no seccomp profile", path.display())]
+    Seccomp {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: ProfileError,
+    },
+    /// What should be an AppArmor profile.
+    #[error("{} is neither a seccomp profile (JSON) nor a usable AppArmor profile", path.display())]
+    AppArmor {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: ProfileTextError,
+    },
+    /// An empty folder.
+    #[error(
+        "there is no profile in {}: name a seccomp or AppArmor profile, or a folder that khard trace or generate wrote",
+        .0.display()
+    )]
+    None(PathBuf),
+    /// Two of one kind for the same container.
+    #[error("{} and {} are both {kind} profiles: give one", first.display(), second.display())]
+    Two {
+        /// Seccomp or AppArmor.
+        kind: &'static str,
+        /// The one.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
+    /// Nothing for somebody who is recorded.
+    #[error("there is no profile for {}: khard looks for a folder of its name", escape::terminal(.0.as_bytes()))]
+    NoneFor(String),
+    /// More than one for somebody who is recorded.
+    #[error("there are several profiles for {}: {} and {}", escape::terminal(label.as_bytes()), first.display(), second.display())]
+    SeveralFor {
+        /// Whom.
+        label: String,
+        /// The one.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
+}
+
+/// The profiles of one container.
+#[derive(Debug, Default)]
+pub struct ProfileSet {
+    /// The folder that they were found in, if they were.
+    pub dir: Option<PathBuf>,
+    /// Its seccomp profile, and the file.
+    pub seccomp: Option<(PathBuf, Profile)>,
+    /// Its AppArmor profile, and the file.
+    pub apparmor: Option<(PathBuf, ParsedProfile)>,
+}
+
+/// Profiles for everybody, or by the names of containers.
+#[derive(Debug)]
+pub enum Profiles {
+    /// One set for all that is recorded.
+    ForAll(ProfileSet),
+    /// A folder for each.
+    ByFolder(Vec<ProfileSet>),
+}
+
+impl Profiles {
+    /// Reads files of either kind, or one folder: of one container, or of several as `khard trace` leaves them.
+    pub fn read(paths: &[PathBuf]) -> Result<Self, ProfilesError> {
+        if let [path] = paths
+            && path.is_dir()
+        {
+            let set = ProfileSet::of_folder(path)?;
+            if set.holds_any() {
+                return Ok(Self::ForAll(set));
+            }
+            let mut found = Vec::new();
+            find(path, MAX_DEPTH, &mut found)?;
+            return if found.is_empty() {
+                Err(ProfilesError::None(path.clone()))
+            } else {
+                Ok(Self::ByFolder(found))
+            };
+        }
+        let mut set = ProfileSet::default();
+        for path in paths {
+            set.add(path)?;
+        }
+        Ok(Self::ForAll(set))
+    }
+
+    /// The profiles of a subject: of its own folder, or of the one that is named as its container.
+    pub fn of(&self, state: &SubjectState) -> Result<&ProfileSet, ProfilesError> {
+        let sets = match self {
+            Self::ForAll(set) => return Ok(set),
+            Self::ByFolder(sets) => sets,
+        };
+        let (pods, name) = names_of(state);
+        let ends_so = |set: &&ProfileSet, names: &[&str]| {
+            let dir = set.dir.as_deref().unwrap_or(Path::new(""));
+            dir.ends_with(names.iter().map(|name| file_name(name)).collect::<PathBuf>())
+        };
+        let of_pod = pods.iter().find_map(|pod| sets.iter().find(|set| ends_so(set, &[pod, &name])));
+        if let Some(set) = of_pod {
+            return Ok(set);
+        }
+        let mut of_name = sets.iter().filter(|set| ends_so(set, &[&name]));
+        match (of_name.next(), of_name.next()) {
+            (None, _) => Err(ProfilesError::NoneFor(state.label.clone())),
+            (Some(set), None) => Ok(set),
+            (Some(first), Some(second)) => Err(ProfilesError::SeveralFor {
+                label: state.label.clone(),
+                first: first.dir.clone().unwrap_or_default(),
+                second: second.dir.clone().unwrap_or_default(),
+            }),
+        }
+    }
+}
+
+/// The folders that a subject's pod may have, and its container's: see `trace::outputs`.
+fn names_of(state: &SubjectState) -> (Vec<String>, String) {
+    match &state.subject {
+        Subject::Command { program: path } | Subject::Cgroup { path } => {
+            let path = path.to_string_lossy();
+            let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned();
+            (Vec::new(), last)
+        }
+        Subject::Container { workload, container, .. } => {
+            let pod = state.run.container.as_ref().map(|run| run.pod.clone());
+            (pod.into_iter().chain([workload.clone()]).collect(), container.clone())
+        }
+    }
+}
+
+fn find(dir: &Path, depth: usize, found: &mut Vec<ProfileSet>) -> Result<(), ProfilesError> {
+    for path in entries(dir)? {
+        if !path.is_dir() {
+            continue;
+        }
+        let set = ProfileSet::of_folder(&path)?;
+        if set.holds_any() {
+            found.push(set);
+        } else if depth > 1 {
+            find(&path, depth - 1, found)?;
+        }
+    }
+    Ok(())
+}
+
+/// In the order of their names.
+fn entries(dir: &Path) -> Result<Vec<PathBuf>, ProfilesError> {
+    let failed = |source| ProfilesError::Folder { path: dir.to_owned(), source };
+    let entries = fs::read_dir(dir).map_err(failed)?;
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>().map_err(failed)?;
+    paths.sort();
+    Ok(paths)
+}
+
+impl ProfileSet {
+    fn of_folder(dir: &Path) -> Result<Self, ProfilesError> {
+        let mut set = Self { dir: Some(dir.to_owned()), ..Self::default() };
+        for path in entries(dir)? {
+            let is_apparmor = path.extension().is_some_and(|extension| extension == "apparmor");
+            if is_apparmor || path.file_name().is_some_and(|name| name == SECCOMP_FILE) {
+                set.add(&path)?;
+            }
+        }
+        Ok(set)
+    }
+
+    fn holds_any(&self) -> bool {
+        self.seccomp.is_some() || self.apparmor.is_some()
+    }
+
+    /// A seccomp profile is a JSON object, which no AppArmor profile can begin as.
+    fn add(&mut self, path: &Path) -> Result<(), ProfilesError> {
+        let text = input::read_limited(path)?;
+        let path = path.to_owned();
+        let two =
+            |kind, first: &Path| ProfilesError::Two { kind, first: first.to_owned(), second: path.clone() };
+        if text.trim_ascii_start().starts_with(b"{") {
+            if let Some((first, _)) = &self.seccomp {
+                return Err(two("seccomp", first));
+            }
+            let profile = Profile::from_json(&text)
+                .map_err(|source| ProfilesError::Seccomp { path: path.clone(), source })?;
+            self.seccomp = Some((path, profile));
+        } else {
+            if let Some((first, _)) = &self.apparmor {
+                return Err(two("AppArmor", first));
+            }
+            let profile = ParsedProfile::parse(&text)
+                .map_err(|source| ProfilesError::AppArmor { path: path.clone(), source })?;
+            self.apparmor = Some((path, profile));
+        }
+        Ok(())
+    }
+
+    /// The recording that khard made them from, if it is there.
+    pub fn recording_file(&self) -> Option<PathBuf> {
+        self.dir.as_ref().map(|dir| dir.join(RECORDING_FILE)).filter(|file| file.exists())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECCOMP: &str = r#"{"defaultAction":"SCMP_ACT_ERRNO"}"#;
+    const APPARMOR: &str = "abi <abi/3.0>,\nprofile web {\n  /x r,\n}\n";
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn a_folder_of_one_container_is_for_all_and_others_are_found_below() {
+        let one = folder(&[("seccomp.json", SECCOMP), ("web.apparmor", APPARMOR), ("summary.md", "x")]);
+        let Profiles::ForAll(set) = Profiles::read(&[one.path().to_owned()]).unwrap() else { panic!() };
+        assert!(set.seccomp.is_some() && set.apparmor.is_some() && set.recording_file().is_none());
+        let many = folder(&[("shop/web/nginx/seccomp.json", SECCOMP), ("db/db/x.apparmor", APPARMOR)]);
+        let Profiles::ByFolder(sets) = Profiles::read(&[many.path().to_owned()]).unwrap() else { panic!() };
+        let dirs: Vec<_> =
+            sets.iter().map(|set| set.dir.as_ref().unwrap().strip_prefix(many.path()).unwrap()).collect();
+        assert_eq!(dirs, [Path::new("db/db"), Path::new("shop/web/nginx")]);
+    }
+
+    #[test]
+    fn two_of_a_kind_and_none_at_all_are_refused() {
+        let two = folder(&[("a.apparmor", APPARMOR), ("b.apparmor", APPARMOR)]);
+        let error = Profiles::read(&[two.path().to_owned()]).unwrap_err();
+        assert!(matches!(error, ProfilesError::Two { kind: "AppArmor", .. }), "{error}");
+        let none = folder(&[("readme", "x"), ("below/readme", "x")]);
+        assert!(matches!(Profiles::read(&[none.path().to_owned()]), Err(ProfilesError::None(_))));
+    }
+}

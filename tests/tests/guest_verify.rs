@@ -1,0 +1,55 @@
+//! `khard verify` beside AppArmor: in complain mode what would be refused, in enforce mode what was.
+
+use std::{fs, process::Command};
+
+use khard_tests::{apparmor::Loaded, cgroup::TestCgroup, khard, process::Owned, wait};
+
+/// Works under the profile in this mode while khard verifies; what khard said of it.
+fn verified(mode: &str, code: i32) -> (String, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (go, allowed, refused, done) = (file("go"), file("allowed"), file("refused"), file("done"));
+    let name = format!("khard-test-verify-{mode}");
+    let text = format!(
+        "abi <abi/3.0>,\nprofile {name} flags=(attach_disconnected{}) {{\n  /** mrix,\n  /dev/null rw,\n  {allowed} w,\n  {done} w,\n}}\n",
+        if mode == "complain" { ",complain" } else { "" }
+    );
+    let profile = file("verify.apparmor");
+    fs::write(&profile, &text).unwrap();
+    let loaded = Loaded::new(&text);
+    let cgroup = TestCgroup::new(&format!("verify-{mode}"));
+    let script = format!(
+        "while [ ! -e {go} ]; do sleep 0.1; done; echo > {allowed}; echo > {refused}; echo > {done}; exec sleep 600"
+    );
+    let mut work = Command::new(khard::fixture().get_program());
+    work.arg("enter").arg(cgroup.dir()).args(["confine", loaded.name(), "exec", "sh", "-c", &script]);
+    let work = Owned::spawn(&mut work);
+    let is_confined = || {
+        let label = fs::read_to_string(format!("/proc/{}/attr/current", work.pid())).unwrap_or_default();
+        label.starts_with(&format!("{name} ({mode})"))
+    };
+    wait::until("it is under the profile", is_confined);
+    let args = ["verify", "--attach", "fexit", "--profile", &profile, "--cgroup", cgroup.path()];
+    let mut running = khard::start(&mut khard::command(args));
+    running.says("from now on: it ran before");
+    fs::write(&go, "").unwrap();
+    wait::until("its work", || fs::metadata(&done).is_ok());
+    drop(work);
+    (running.end().expect(code).stdout, refused)
+}
+
+#[test]
+fn in_complain_mode_what_would_be_refused_is_told() {
+    let (said, refused) = verified("complain", 1);
+    let lines: Vec<_> = said.lines().filter(|line| line.contains(" refused  ")).collect();
+    assert!(!lines.is_empty() && lines.iter().all(|line| line.contains(&refused)), "{said}");
+    assert!(lines.iter().all(|line| line.contains("would be refused")), "{said}");
+}
+
+#[test]
+fn in_enforce_mode_what_was_refused_is_told() {
+    let (said, refused) = verified("enforce", 1);
+    let lines: Vec<_> = said.lines().filter(|line| line.contains(" refused  ")).collect();
+    assert!(!lines.is_empty() && lines.iter().all(|line| line.contains(&refused)), "{said}");
+    assert!(lines.iter().all(|line| line.contains("was refused")), "{said}");
+}

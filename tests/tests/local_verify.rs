@@ -1,0 +1,102 @@
+//! `khard verify`: what a profile would refuse is told as it happens, by name and witness, and the exit status says it.
+
+use std::{fs, path::Path, process::Command};
+
+use khard_tests::{
+    cgroup::TestCgroup,
+    khard::{self, Running},
+    process::Owned,
+    program::Program,
+    wait,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A program, its recording, and the profiles of it in a folder.
+fn recorded(program: &Program, code: i32) -> (TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("program");
+    program.write(&path);
+    let path = path.to_str().unwrap().to_owned();
+    let mut command = khard::command(["trace", "--floor", "none", "-o"]);
+    khard::start(command.arg(dir.path().join("out")).args(["--", &path])).end().expect(code);
+    (dir, path)
+}
+
+fn verify(profile: &Path, args: &[&str]) -> Running {
+    khard::start(khard::command(["verify", "--profile"]).arg(profile).args(args))
+}
+
+/// The profile without a call.
+fn without(profile: &Path, call: &str) -> Value {
+    let mut json = khard::json(profile);
+    for rule in json["syscalls"].as_array_mut().unwrap() {
+        rule["names"].as_array_mut().unwrap().retain(|name| name != call);
+    }
+    json
+}
+
+#[test]
+fn what_the_profile_allows_passes_and_a_call_that_it_lacks_is_named_with_who_made_it() {
+    let (dir, program) = recorded(&Program::new().call("getsid").call("getpgid").exit(7), 7);
+    let own = dir.path().join("out/program");
+    let done = verify(&own, &["--", &program]).end().expect(7);
+    assert!(done.stdout.contains("nothing is refused of what 1 subject did"), "{}", done.stdout);
+    assert!(khard::files_below(&done.out).is_empty(), "verifying writes nothing");
+
+    let less = dir.path().join("less.json");
+    fs::write(&less, without(&own.join("seccomp.json"), "getsid").to_string()).unwrap();
+    let done = verify(&less, &["--", &program]).end().expect(1);
+    let (what, who) = done.stdout.split_once('\n').unwrap();
+    assert!(what.contains("program: would be refused  getsid (x86_64 124) of workload: "), "{what}");
+    assert!(who.contains("first made by program (program), process "), "{who}");
+    assert!(!done.stdout.contains("getpgid"), "{}", done.stdout);
+
+    let done = verify(&less, &["--json", "--", &program]).end().expect(1);
+    let answer: Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(answer["passes"], false);
+    let [refused] = answer["refused"].as_array().unwrap().as_slice() else { panic!("{answer}") };
+    assert_eq!(refused["call"], json!({ "abi": "x86_64", "nr": 124 }));
+    assert_eq!(refused["when"], "would be refused");
+}
+
+#[test]
+fn a_file_that_the_profile_lacks_is_told_while_it_goes_on_and_quiet_ends_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (allowed, missing, go) = (file("allowed"), file("missing"), file("go"));
+    for path in [&allowed, &missing] {
+        fs::write(path, "").unwrap();
+    }
+    let profile = file("web.apparmor");
+    let rules = format!("  /** mrix,\n  deny {missing} r,\n");
+    fs::write(&profile, format!("abi <abi/3.0>,\nprofile web {{\n{rules}}}\n")).unwrap();
+    let cgroup = TestCgroup::new("verified");
+    let script =
+        format!("cat {allowed}; while [ ! -e {go} ]; do sleep 0.1; done; cat {missing}; exec sleep 600");
+    let mut work = Command::new(khard::fixture().get_program());
+    let _work = Owned::spawn(work.arg("enter").arg(cgroup.dir()).args(["exec", "sh", "-c", &script]));
+    wait::until("a process in it", || !cgroup.processes().is_empty());
+    let args = ["--cgroup", cgroup.path(), "--quiet-for", "4s"];
+    let mut running = verify(Path::new(&profile), &args);
+    running.says("from now on: it ran before");
+    assert_eq!(running.stdout(), "", "nothing is refused yet");
+    fs::write(&go, "").unwrap();
+    wait::until("the refusal is told before the end", || running.stdout().contains("would be refused"));
+    assert!(running.is_running());
+    let done = running.end().expect(1);
+    let refused: Vec<_> = done.stdout.lines().filter(|line| line.contains("would be refused")).collect();
+    let [line] = refused.as_slice() else { panic!("{}", done.stdout) };
+    assert!(line.contains(&format!("open {missing} (r")) && line.contains("denied in line 4"), "{line}");
+    assert!(!done.stdout.contains(&allowed), "{}", done.stdout);
+}
+
+#[test]
+fn somebody_without_a_profile_is_no_success() {
+    let (dir, program) = recorded(&Program::new().call("getsid").exit(0), 0);
+    fs::rename(dir.path().join("out/program"), dir.path().join("out/another")).unwrap();
+    let done = verify(&dir.path().join("out"), &["--", &program]).end().expect(125);
+    assert!(done.stderr.contains("there is no profile for "), "{}", done.stderr);
+    let done = verify(&dir.path().join("nowhere"), &["--", &program]).end().expect(125);
+    assert!(done.stderr.contains("nowhere"), "{}", done.stderr);
+}
