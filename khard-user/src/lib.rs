@@ -20,4 +20,5 @@ pub mod stream;
 pub mod subjects;
 pub mod trace;
 mod tui;
+pub mod unite;
 pub mod verify;

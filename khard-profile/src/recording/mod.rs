@@ -139,6 +139,11 @@ impl Recording {
         &self.accesses
     }
 
+    /// How many observations there are: a call or an access counts once in each phase.
+    pub fn n_observations(&self) -> usize {
+        self.syscalls.values().chain(self.accesses.values()).map(|seen| seen.iter().count()).sum()
+    }
+
     /// The classes of coverage in which some run is lossy, by their names in JSON.
     pub fn lossy_classes(&self) -> BTreeSet<&'static str> {
         let classes = self.runs.values().flat_map(|run| run.coverage.classes());

@@ -6,46 +6,103 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use khard_profile::escape;
 
-use super::ChoiceArgs;
-use crate::{input, output::files::OutDir, profiles};
+use super::{ChoiceArgs, merge::RecordingsArgs};
+use crate::{
+    output::files::OutDir,
+    profiles::{self, ProfileChoices, Written},
+    trace::RECORDING_FILE,
+    unite::{self, United},
+};
 
-/// Makes the profiles of a recording again, with other choices if given.
+/// Makes the profiles of recordings again, with other choices if given.
+///
+/// Recordings of one subject (replicas, nodes, test runs) are united: each subject has one set of profiles.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   khard generate profiles-out/web/nginx/recording.json
-  khard generate recording.json -o /tmp/strict --phases workload --floor runc")]
+  khard generate recording.json -o /tmp/strict --phases workload --floor runc
+  khard generate node1/web node2/web node3/web -o united
+  khard generate profiles-out --paths balanced
+
+Where the profiles go:
+  one recording                  beside it, or to -o
+  several, each of a subject     beside each, or to a folder for each subject in -o
+  several of one subject         to a folder for each subject in -o, with the united recording.json beside them
+The folders in -o are WORKLOAD/CONTAINER (below NAMESPACE, if there are several), or the last part of a command's or cgroup's name.")]
 pub(super) struct Args {
-    /// The recording: a file, or a folder with a recording.json
-    #[arg(value_name = "RECORDING")]
-    recording: PathBuf,
+    #[command(flatten)]
+    recordings: RecordingsArgs,
     /// Where to write; by default beside the recording
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
     #[command(flatten)]
     choices: ChoiceArgs,
-    /// Print the result as JSON
+    /// Print the result as JSON: one object for each subject, a line each
     #[arg(long)]
     json: bool,
 }
 
-/// Runs the verb.
+/// Runs the verb. Each subject is tried, whatever happens to the others.
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let (path, recording) = input::recording(&args.recording)?;
-    let beside = path.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new("."));
-    let dir = OutDir::open(args.output.as_deref().unwrap_or(beside))?;
-    let written = profiles::write(&recording, &args.choices.clone().into_choices()?, &dir)?;
-    if let Some(why) = written.no_profile {
-        return Err(why).with_context(|| format!("no profile was made from {}", path.display()));
-    }
+    let united = args.recordings.unite()?;
+    let choices = args.choices.clone().into_choices()?;
+    let dirs = dirs(args, &united)?;
     let mut out = std::io::stdout().lock();
-    if args.json {
-        serde_json::to_writer(&mut out, &written.summary).map_err(std::io::Error::from)?;
-        writeln!(out)?;
-    } else {
-        write!(out, "{}", written.summary.to_text(dir.path()))?;
+    let mut failed = None;
+    for (dir, of_subject) in dirs.iter().zip(&united) {
+        match write(of_subject, &choices, dir) {
+            Ok(written) if args.json => {
+                serde_json::to_writer(&mut out, &written.summary).map_err(std::io::Error::from)?;
+                writeln!(out)?;
+            }
+            Ok(written) => write!(out, "{}", written.summary.to_text(dir.path()))?,
+            Err(error) => {
+                if let Some(before) = failed.replace(error) {
+                    tracing::error!("{before:#}");
+                }
+            }
+        }
     }
-    Ok(ExitCode::SUCCESS)
+    failed.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+/// Where each subject's profiles go.
+fn dirs(args: &Args, united: &[United]) -> Result<Vec<OutDir>> {
+    match (&args.output, united) {
+        (Some(output), [United { files, .. }]) if files.len() == 1 => Ok(vec![OutDir::open(output)?]),
+        (Some(output), _) => {
+            let out = OutDir::open(output)?;
+            unite::places(united)?.iter().map(|place| Ok(place.open(&out)?)).collect()
+        }
+        (None, _) => united.iter().map(beside).collect(),
+    }
+}
+
+fn beside(united: &United) -> Result<OutDir> {
+    let [file] = united.files.as_slice() else {
+        let files = united.files.iter().map(|file| escape::terminal(file.as_os_str().as_encoded_bytes()));
+        bail!(
+            "these are recordings of one subject, and none of them is the place for profiles of all: name a folder with -o ({})",
+            files.collect::<Vec<_>>().join(", ")
+        );
+    };
+    Ok(OutDir::open(file.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new(".")))?)
+}
+
+fn write(united: &United, choices: &ProfileChoices, dir: &OutDir) -> Result<Written> {
+    let United { recording, files } = united;
+    if files.len() > 1 {
+        dir.write_by(RECORDING_FILE, |out| recording.write_json(out))?;
+    }
+    let mut written = profiles::write(recording, choices, dir)?;
+    let from =
+        || format!("no profile was made from {}", escape::terminal(files[0].as_os_str().as_encoded_bytes()));
+    match written.no_profile.take() {
+        Some(why) => Err(why).with_context(from),
+        None => Ok(written),
+    }
 }

@@ -8,6 +8,7 @@ mod check;
 mod doctor;
 mod explain;
 mod generate;
+mod merge;
 mod replay;
 mod targets;
 mod trace;
@@ -65,8 +66,10 @@ enum Verb {
     Replay(replay::Args),
     /// Record for a khard elsewhere, which is connected to standard input and output
     Agent(agent::Args),
-    /// Make the profiles again from a recording
+    /// Make the profiles again from recordings
     Generate(generate::Args),
+    /// Unite recordings of one subject into one
+    Merge(merge::Args),
     /// Would this profile have refused anything in a recorded run?
     Check(check::Args),
     /// Would, or does, this profile refuse anything of what happens now?
@@ -196,6 +199,7 @@ pub fn main() -> ExitCode {
         Verb::Replay(args) => (replay::run(&args), ERROR),
         Verb::Agent(args) => (agent::run(&args), ERROR),
         Verb::Generate(args) => (generate::run(&args), ERROR),
+        Verb::Merge(args) => (merge::run(&args), ERROR),
         Verb::Check(args) => (check::run(&args), ERROR),
         Verb::Verify(args) => {
             let failure = args.failure_code();

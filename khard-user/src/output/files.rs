@@ -43,6 +43,9 @@ impl WriteError {
     }
 }
 
+/// What writes a file's contents.
+type Contents<'a> = &'a mut dyn FnMut(&mut std::fs::File) -> io::Result<()>;
+
 /// A folder that output goes to.
 #[derive(Debug)]
 pub struct OutDir {
@@ -107,16 +110,31 @@ impl OutDir {
     /// Writes a file whole: a temporary file beside it, synced, then renamed over it. Mode 0600, owned by the user
     /// behind sudo.
     pub fn write(&self, name: &str, contents: &[u8]) -> Result<PathBuf, WriteError> {
-        self.write_whole(name, contents, true)
+        self.write_whole(name, &mut |file| file.write_all(contents), true)
+    }
+
+    /// As [`write`](Self::write), with the contents as they are made: they need not be in memory as a whole.
+    pub fn write_by(
+        &self,
+        name: &str,
+        make: impl FnOnce(&mut io::BufWriter<&mut std::fs::File>) -> io::Result<()>,
+    ) -> Result<PathBuf, WriteError> {
+        let mut make = Some(make);
+        let mut contents = |file: &mut std::fs::File| {
+            let mut out = io::BufWriter::new(file);
+            make.take().map_or(Ok(()), |make| make(&mut out))?;
+            out.flush()
+        };
+        self.write_whole(name, &mut contents, true)
     }
 
     /// As [`write`](Self::write), but not synced: whole whenever khard may die, lost if the machine does. For what is written
     /// again and again while the kernel's records wait: syncing many files can take longer than their ring has room for.
     pub fn write_unsynced(&self, name: &str, contents: &[u8]) -> Result<PathBuf, WriteError> {
-        self.write_whole(name, contents, false)
+        self.write_whole(name, &mut |file| file.write_all(contents), false)
     }
 
-    fn write_whole(&self, name: &str, contents: &[u8], synced: bool) -> Result<PathBuf, WriteError> {
+    fn write_whole(&self, name: &str, contents: Contents<'_>, synced: bool) -> Result<PathBuf, WriteError> {
         let path = self.path.join(name);
         let temporary = OsString::from(format!(".{name}.{}.tmp", process::id()));
         let result = self.write_through(&temporary, OsStr::new(name), contents, synced);
@@ -130,7 +148,7 @@ impl OutDir {
         &self,
         temporary: &OsStr,
         name: &OsStr,
-        contents: &[u8],
+        contents: Contents<'_>,
         synced: bool,
     ) -> Result<(), Errno> {
         // One of the same process id that was killed here before.
@@ -138,7 +156,7 @@ impl OutDir {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = openat(&self.fd, temporary, flags, Mode::from_raw_mode(0o600))?;
         let mut file = std::fs::File::from(fd);
-        file.write_all(contents).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
+        contents(&mut file).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
         give_to_user(&file);
         if synced {
             fsync(&file)?;

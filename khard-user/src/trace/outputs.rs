@@ -13,7 +13,7 @@ use khard_profile::{
 use super::{Files, Options, Source, TraceError, Unite};
 use crate::{
     causes::with_causes,
-    output::files::OutDir,
+    output::{files::OutDir, place::Place},
     profiles::{self, ProfileChoices, Written},
     stream::{SubjectId, SubjectState, Target},
     subjects::{Observed, Subjects},
@@ -34,9 +34,6 @@ pub struct Report {
     /// What was made of it.
     pub written: Written,
 }
-
-/// One subject's folder: one to three components below the output folder.
-type Place = Vec<String>;
 
 /// All places of a session.
 pub(super) struct Outputs {
@@ -87,31 +84,20 @@ impl Outputs {
     }
 
     fn place_of_path(&self, path: &Bytes) -> Place {
-        let bytes = path.as_slice().strip_suffix(b"/").unwrap_or(path.as_slice());
-        let last = bytes.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        vec![self.name.clone().unwrap_or_else(|| String::from_utf8_lossy(last).into_owned())]
+        Place::of_path(path.as_slice(), self.name.as_deref())
     }
 
     /// Gives an instance its place: that of its subject.
     pub(super) fn assign(&mut self, state: &SubjectState) -> Result<(), TraceError> {
-        let (place, owner) = match &state.subject {
-            Subject::Command { program: path } | Subject::Cgroup { path } => {
-                (self.place_of_path(path), vec![path.clone()])
-            }
-            Subject::Container { namespace, workload, container, .. } => {
-                let run = state.run.container.as_ref();
-                let pod = if self.unite.is_some() { workload } else { run.map_or(workload, |run| &run.pod) };
-                let mut place = vec![self.name.clone().unwrap_or_else(|| pod.clone()), container.clone()];
-                if self.by_namespace {
-                    place.insert(0, namespace.clone());
-                }
-                let owner = vec![Bytes::from(namespace.as_str()), Bytes::from(pod.as_str())];
-                if self.unite == Some(Unite::Replicas)
-                    && let Some(run) = run
-                {
-                    self.put_apart(&mut place, &run.image_id);
-                }
-                (place, owner)
+        let pod = state.run.container.as_ref().map(|run| run.pod.as_str()).filter(|_| self.unite.is_none());
+        let mut place = Place::of_subject(&state.subject, pod, self.name.as_deref(), self.by_namespace);
+        if let Some(run) = state.run.container.as_ref().filter(|_| self.unite == Some(Unite::Replicas)) {
+            place = self.put_apart(place, &run.image_id);
+        }
+        let owner = match &state.subject {
+            Subject::Command { program: path } | Subject::Cgroup { path } => vec![path.clone()],
+            Subject::Container { namespace, workload, .. } => {
+                vec![Bytes::from(namespace.as_str()), Bytes::from(pod.unwrap_or(workload))]
             }
         };
         self.own(place.clone(), &owner)?;
@@ -120,25 +106,21 @@ impl Outputs {
     }
 
     /// Gives another image than the first one of a container a folder beside it: `nginx@1a2b3c4d5e6f`.
-    fn put_apart(&mut self, place: &mut Place, image_id: &str) {
+    fn put_apart(&mut self, place: Place, image_id: &str) -> Place {
         let first = self.images.entry(place.clone()).or_insert_with(|| image_id.to_owned());
-        if first != image_id
-            && let Some(container) = place.last_mut()
-        {
-            let digest = image_id.rsplit(':').next().unwrap_or_default();
-            let short: String = digest.chars().take(12).collect();
-            tracing::warn!(
-                "{} runs different images: {short} has a folder of its own (--unite rollouts makes them one)",
-                escape::terminal(container.as_bytes())
-            );
-            container.push('@');
-            container.push_str(&short);
+        if first == image_id {
+            return place;
         }
+        let digest = image_id.rsplit(':').next().unwrap_or_default();
+        let apart = place.beside(&digest.chars().take(12).collect::<String>());
+        let shown = escape::terminal(apart.to_string().as_bytes());
+        tracing::warn!("another image has a folder of its own, {shown} (--unite rollouts makes them one)");
+        apart
     }
 
     /// Makes a place somebody's; an error if it is another's.
     fn own(&mut self, place: Place, owner: &Owner) -> Result<(), TraceError> {
-        let folder = self.out.path().join(place.join("/")).display().to_string();
+        let folder = self.out.path().join(place.to_string()).display().to_string();
         let first = self.owners.entry(place).or_insert_with(|| owner.clone());
         if first == owner { Ok(()) } else { Err(TraceError::SameFolder(folder)) }
     }
@@ -153,13 +135,8 @@ impl Outputs {
         &self.choices
     }
 
-    fn dir(&self, place: &[String]) -> Result<OutDir, TraceError> {
-        let (first, rest) = place.split_first().ok_or(TraceError::Nothing("a subject has no name"))?;
-        let mut dir = self.out.subdir(first)?;
-        for component in rest {
-            dir = dir.subdir(component)?;
-        }
-        Ok(dir)
+    fn dir(&self, place: &Place) -> Result<OutDir, TraceError> {
+        Ok(place.open(&self.out)?)
     }
 
     /// Writes what is known by now. A full disk or a lost folder is said and tried again: the recording goes on.
@@ -210,7 +187,7 @@ impl Outputs {
         failed.map_or(Ok(reports), Err)
     }
 
-    fn write(&self, place: &[String], recording: &Recording) -> Result<Report, TraceError> {
+    fn write(&self, place: &Place, recording: &Recording) -> Result<Report, TraceError> {
         let dir = self.dir(place)?;
         dir.write(RECORDING_FILE, &to_json(recording)?)?;
         dir.remove(CHECKPOINT_FILE);
