@@ -4,6 +4,7 @@ pub mod apparmor;
 pub mod apparmor_text;
 mod bytes;
 pub mod check;
+pub mod diff;
 pub mod escape;
 pub mod explain;
 pub mod recording;

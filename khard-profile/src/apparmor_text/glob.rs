@@ -3,7 +3,8 @@
 //! The meaning is that of `apparmor_parser` (3.0.8: `parser_misc.c` for escapes, `parser_regex.c` for globs), as measured by
 //! running the automata that it compiles; `tests/profile/apparmor_oracle.rs` repeats that.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A pattern grows by its variables' values: more of them than this are refused.
 const MAX_EXPANSIONS: usize = 1024;
@@ -26,10 +27,31 @@ pub(super) enum PatternError {
     Variable(String),
 }
 
-/// What a rule's path, label or type matches.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a rule's path, label or type matches. Two that are written differently and mean the same, program by program, are equal.
+#[derive(Clone, Debug)]
 pub(crate) struct Pattern {
     programs: Vec<Program>,
+    source: Vec<u8>,
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.programs == other.programs
+    }
+}
+
+impl Eq for Pattern {}
+
+impl PartialOrd for Pattern {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Pattern {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.programs.cmp(&other.programs)
+    }
 }
 
 impl Pattern {
@@ -45,8 +67,29 @@ impl Pattern {
 
     fn new(token: &[u8], variables: &Variables, clean: fn(&[u8]) -> Vec<u8>) -> Result<Self, PatternError> {
         let expanded = expand(token, variables)?;
-        let programs = expanded.iter().map(|text| Program::new(&clean(text))).collect::<Result<_, _>>()?;
-        Ok(Self { programs })
+        // In one order, whatever that of the variables' values is.
+        let programs: BTreeSet<Program> =
+            expanded.iter().map(|text| Program::new(&clean(text))).collect::<Result<_, _>>()?;
+        let programs = programs.into_iter().collect();
+        Ok(Self { programs, source: token.to_vec() })
+    }
+
+    /// As it is written, escapes decoded; what a glob would take as special has a backslash.
+    pub(crate) fn source(&self) -> &[u8] {
+        &self.source
+    }
+
+    /// What everything that matches begins with.
+    pub(crate) fn prefix(&self) -> &[u8] {
+        match self.programs.as_slice() {
+            [only] => &only.prefix,
+            _ => &[],
+        }
+    }
+
+    /// True if these bytes match and nothing else does.
+    pub(crate) fn is_just(&self, bytes: &[u8]) -> bool {
+        matches!(self.programs.as_slice(), [only] if only.states.is_empty() && only.prefix == bytes)
     }
 
     /// True if the whole of `bytes` matches.
@@ -165,7 +208,7 @@ fn without_double_slashes(text: &[u8]) -> Vec<u8> {
 }
 
 /// Some of the 256 bytes. Never the zero byte, which no name has.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct ByteSet([u64; 4]);
 
 impl ByteSet {
@@ -195,7 +238,7 @@ impl std::fmt::Debug for ByteSet {
 }
 
 /// One state of an automaton that can be in several at once, so that no pattern takes more than length × states.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum State {
     /// Takes one byte of the set to the next state.
     Take(ByteSet),
@@ -206,7 +249,7 @@ enum State {
 }
 
 /// A pattern without variables.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Program {
     /// What every match begins with.
     prefix: Vec<u8>,

@@ -88,6 +88,10 @@ pub struct Unjudged {
     pub may_grant: bool,
 }
 
+/// What is said of profiles with such rules.
+pub(crate) const CHANGES_ON_EXEC: &str =
+    "it changes the profile on exec: what such a program does is judged as if it stayed";
+
 /// One rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {

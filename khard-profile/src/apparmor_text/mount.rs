@@ -8,7 +8,7 @@ use super::glob::Pattern;
 use super::names::ms;
 
 /// A `mount` or `remount` rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct MountRule {
     /// `remount`: no other kind.
     pub(crate) is_remount: bool,
@@ -21,7 +21,7 @@ pub(crate) struct MountRule {
 }
 
 /// One list of options.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Options {
     /// `in`: no others than these.
     pub(crate) at_most: bool,

@@ -4,7 +4,7 @@
 use super::glob::Variables;
 use super::lex::{End, Lexer, Statement, Token, Word};
 use super::rule::{self, Qualifiers, Scopes};
-use super::{Exec, Flags, ParsedProfile, ProfileTextError, RuleKind, Unjudged, tunables};
+use super::{CHANGES_ON_EXEC, Exec, Flags, ParsedProfile, ProfileTextError, RuleKind, Unjudged, tunables};
 use crate::escape;
 
 /// Blocks within blocks.
@@ -268,8 +268,7 @@ fn profile(
         |rule| matches!(&rule.kind, RuleKind::File(file) if file.exec == Some(Exec::Other) && !rule.deny),
     );
     if let Some(rule) = changes {
-        let what =
-            "it changes the profile on exec: what such a program does is judged as if it stayed".to_owned();
+        let what = CHANGES_ON_EXEC.to_owned();
         profile.unjudged.push(Unjudged { line: rule.line, what, may_grant: false });
     }
     Ok(profile)

@@ -5,7 +5,7 @@
 
 pub mod apparmor;
 mod refused;
-mod seccomp;
+pub(crate) mod seccomp;
 pub(crate) mod witness;
 
 use std::collections::BTreeSet;

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::opens::{self, Grant};
 use crate::apparmor::{FoldReason, Generated, Piece, Rule, What, words};
 use crate::check::apparmor::access_in_words;
-use crate::recording::{AccessKey, FilePerms, PtraceMode, Witness};
+use crate::recording::{AccessKey, PtraceMode, Witness};
 
 /// The AppArmor profile in numbers and rules.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -133,85 +134,27 @@ impl AppArmorSummary {
     }
 }
 
-/// Capabilities that reach beyond the container's own files and processes. An opinion, kept in one place.
-const CAPABILITIES: [(&str, &str); 20] = [
-    ("sys_admin", "mounts, namespaces and much of the kernel's administration"),
-    ("sys_module", "loads kernel modules"),
-    ("sys_rawio", "reaches hardware ports and memory"),
-    ("sys_ptrace", "controls other processes"),
-    ("sys_boot", "stops the machine, or starts another kernel"),
-    ("sys_time", "sets the machine's clock"),
-    ("sys_chroot", "changes the root; an old way out of one"),
-    ("bpf", "loads programs into the kernel"),
-    ("perfmon", "watches the whole machine"),
-    ("net_admin", "changes interfaces, routes and packet filters"),
-    ("net_raw", "forges packets"),
-    ("dac_override", "passes by file modes"),
-    ("dac_read_search", "reads files without regard to modes, and opens them past the container's mounts"),
-    ("mknod", "makes device nodes"),
-    ("setfcap", "gives files capabilities"),
-    ("mac_admin", "changes AppArmor's own profiles"),
-    ("mac_override", "passes by mandatory access control"),
-    ("syslog", "reads the kernel's log, and with it addresses"),
-    ("linux_immutable", "changes files that are marked as immutable"),
-    ("checkpoint_restore", "sets process ids, and reads memory of other processes"),
-];
-
-/// Where writing reaches beyond a program's own data. The first that fits.
-const WRITTEN: [(&str, &str); 9] = [
-    ("/proc/sys/", "changes settings of the kernel"),
-    ("/proc/", "changes the kernel's state"),
-    ("/sys/fs/cgroup/", "changes control groups, its own limits among them"),
-    ("/sys/", "changes devices and settings of the kernel"),
-    ("/etc/", "changes the configuration of what runs in the container"),
-    ("/boot/", "changes what the machine starts"),
-    ("/lib/modules/", "changes what the kernel loads"),
-    ("/run/containerd/", "may reach the runtime's socket, which is as good as root on the node"),
-    ("/root/.ssh/", "changes who may log in"),
-];
-
-/// Paths of which even reading or connecting matters, by their end.
-const SECRET: [(&str, &str); 5] = [
-    ("/docker.sock", "reaches the runtime's socket, which is as good as root on the node"),
-    ("/containerd.sock", "reaches the runtime's socket, which is as good as root on the node"),
-    ("/crio.sock", "reaches the runtime's socket, which is as good as root on the node"),
-    ("/shadow", "reads hashes of passwords"),
-    ("/token", "may read a service account's token, with which the API server can be asked"),
-];
-
 fn risk(what: &What) -> Option<&'static str> {
-    let named = |list: &'static [(&str, &str)], name: &str| {
-        list.iter().find(|(known, _)| *known == name).map(|(_, risk)| *risk)
-    };
-    match what {
-        What::Capability(number) => named(&CAPABILITIES, words::capability(*number)?),
-        What::Network { family, kind } => match (words::family(*family)?, words::kind(*kind)?) {
-            ("packet", _) => Some("reads and forges packets of the whole network namespace"),
-            ("alg", _) => Some("the kernel's cryptography; past holes"),
-            ("vsock", _) => Some("reaches the hypervisor and other guests"),
-            ("inet" | "inet6", "raw") => Some("forges packets"),
-            _ => None,
-        },
-        What::Ptrace { modes, .. } => {
-            modes.contains(&PtraceMode::Trace).then_some("controls other processes")
-        }
-        What::Mount(mount) if mount.options.is_empty() => Some("mounts with any flags"),
-        What::Mount(_) => Some("mounts file systems"),
-        What::Umount { .. } => Some("uncovers what a mount hides"),
-        What::PivotRoot { .. } => Some("changes the root of the mount tree"),
-        What::UserNamespace => Some("makes user namespaces, which open much of the kernel"),
-        What::IoUring(_) => Some("a second way to do calls, which no seccomp filter sees"),
+    let grant = match what {
+        What::Capability(number) => Grant::Capability(*number),
+        What::Network { family, kind } => Grant::Network { family: Some(*family), kind: Some(*kind) },
+        What::Ptrace { modes, .. } => Grant::Ptrace { traces: modes.contains(&PtraceMode::Trace) },
+        What::Mount(mount) => Grant::Mount { any_flags: mount.options.is_empty() },
+        What::Umount { .. } => Grant::Umount,
+        What::PivotRoot { .. } => Grant::PivotRoot,
+        What::UserNamespace => Grant::UserNamespace,
+        What::IoUring(_) => Grant::IoUring,
         What::File { path, perms, .. } => {
             let Some(Piece::Literal(prefix)) = path.pieces().first() else { return None };
-            let starts = |start: &str| prefix.as_slice().starts_with(start.as_bytes());
-            let written = || WRITTEN.iter().find(|(start, _)| starts(start)).map(|(_, risk)| *risk);
-            let ends = |end: &str| path.to_text().strip_suffix('"').is_some_and(|text| text.ends_with(end));
-            let secret = SECRET.iter().find(|(end, _)| ends(end)).map(|(_, risk)| *risk);
-            let both = perms.contains(FilePerms::WRITE.or(FilePerms::EXEC));
-            secret
-                .or_else(|| perms.contains(FilePerms::WRITE).then(written).flatten())
-                .or_else(|| both.then_some("can be changed, and then be executed"))
+            let text = path.to_text();
+            let text = text.strip_suffix('"').unwrap_or(&text);
+            return opens::risk(Grant::File {
+                prefix: prefix.as_slice(),
+                path: text.as_bytes(),
+                perms: *perms,
+            });
         }
-        What::Signal { .. } | What::Link { .. } => None,
-    }
+        What::Signal { .. } | What::Link { .. } => return None,
+    };
+    opens::risk(grant)
 }

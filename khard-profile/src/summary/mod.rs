@@ -3,6 +3,7 @@
 
 mod apparmor;
 mod markdown;
+pub(crate) mod opens;
 mod risky;
 mod text;
 mod words;
@@ -10,6 +11,8 @@ mod words;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
+
+pub(crate) use words::access_coverage as coverage_in_words;
 
 pub use apparmor::{AppArmorSummary, Compiled, FoldedRule, GeneralisedRule, RiskyRule};
 
@@ -133,6 +136,11 @@ pub struct RiskyCall {
     pub why: String,
     /// Who made it first, if it is open and was seen.
     pub witness: Option<Witness>,
+}
+
+/// Why a call is on the list of risky ones, if it is.
+pub(crate) fn risk_of_call(name: &str) -> Option<&'static str> {
+    risky::RISKY.iter().find(|(known, _)| *known == name).map(|(_, risk)| *risk)
 }
 
 impl Summary {

@@ -29,7 +29,7 @@ pub(super) fn coverage(coverage: &Coverage) -> String {
 }
 
 /// The coverage of a class of accesses, with the means by which it was seen.
-pub(super) fn access_coverage(class: &Coverage) -> String {
+pub(crate) fn access_coverage(class: &Coverage) -> String {
     match class.observed() {
         None => coverage(class),
         Some(observed) => format!("{}, by {}", coverage(class), observed.by.as_str()),

@@ -7,6 +7,7 @@ mod apparmor_text;
 mod bpf;
 mod check;
 mod check_apparmor;
+mod diff;
 mod recording;
 mod seccomp;
 mod summary;

@@ -5,6 +5,7 @@
 
 mod agent;
 mod check;
+mod diff;
 mod doctor;
 mod explain;
 mod generate;
@@ -74,6 +75,8 @@ enum Verb {
     Check(check::Args),
     /// Would, or does, this profile refuse anything of what happens now?
     Verify(Box<verify::Args>),
+    /// What is different between two recordings or two profiles, and what does each addition open?
+    Diff(diff::Args),
     /// Why is this rule in the profile? Who did it, when, in how many runs?
     Explain(explain::Args),
     /// What this machine allows, and what therefore works
@@ -205,6 +208,7 @@ pub fn main() -> ExitCode {
             let failure = args.failure_code();
             (verify::run(*args, cli.quiet), failure)
         }
+        Verb::Diff(args) => (diff::run(&args), ERROR),
         Verb::Explain(args) => (explain::run(&args), ERROR),
         Verb::Doctor(args) => (doctor::run(&args), ERROR),
     };

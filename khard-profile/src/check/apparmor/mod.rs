@@ -11,7 +11,7 @@ use crate::recording::{Access, AccessKey, Certainty, Outcome, PhaseSet, Recordin
 use super::Question;
 pub(crate) use evaluate::decides;
 pub use evaluate::verdict;
-pub(crate) use words::access as access_in_words;
+pub(crate) use words::{access as access_in_words, unescaped as access_unescaped};
 
 /// The answer.
 #[derive(Clone, Debug, PartialEq, Eq)]

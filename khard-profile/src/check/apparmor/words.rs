@@ -1,14 +1,22 @@
-//! Owns how an access is told in words, for a terminal. Knows nothing about verdicts.
+//! Owns how an access is told in words. Knows nothing about verdicts.
 
 use crate::apparmor::words;
 use crate::escape;
 use crate::recording::{Access, AccessKey, Certainty, Peer};
 
-/// What was asked, on one line.
+/// What was asked, on one line, for a terminal.
 pub(crate) fn access(key: &AccessKey) -> String {
-    let shown = |bytes: &crate::Bytes| escape::terminal(bytes.as_slice());
+    let mut text = unescaped(&key.what);
+    if key.certainty == Certainty::Inferred {
+        text.extend_from_slice(b" (inferred)");
+    }
+    escape::terminal(&text)
+}
+
+/// What was asked, as bytes that no sink has seen yet.
+pub(crate) fn unescaped(access: &Access) -> Vec<u8> {
     let named = |name: Option<&str>, number: u16| name.map_or_else(|| number.to_string(), str::to_owned);
-    let text = match &key.what {
+    match access {
         Access::File(file) => {
             let facts = [
                 (file.facts.owner, "own file"),
@@ -16,45 +24,43 @@ pub(crate) fn access(key: &AccessKey) -> String {
                 (file.facts.disconnected, "disconnected"),
             ];
             let facts = facts.iter().filter(|(so, _)| *so).map(|(_, word)| [", ", word].concat());
-            let facts = facts.collect::<String>();
-            format!("{} {} ({}{facts})", file.op, shown(&file.path), file.perms)
+            let after = format!(" ({}{})", file.perms, facts.collect::<String>());
+            [file.op.as_str().as_bytes(), b" ", file.path.as_slice(), after.as_bytes()].concat()
         }
-        Access::Link { link, target } => format!("link {} -> {}", shown(link), shown(target)),
+        Access::Link { link, target } => [b"link ", link.as_slice(), b" -> ", target.as_slice()].concat(),
         Access::Capability { capability, optional } => {
             let name = named(words::capability(*capability), (*capability).into());
-            format!("capability {name}{}", if *optional { " (only tested for)" } else { "" })
+            format!("capability {name}{}", if *optional { " (only tested for)" } else { "" }).into_bytes()
         }
         Access::Network { family, kind } => {
-            format!("network {} {}", named(words::family(*family), *family), named(words::kind(*kind), *kind))
+            let (family, kind) = (named(words::family(*family), *family), named(words::kind(*kind), *kind));
+            format!("network {family} {kind}").into_bytes()
         }
         Access::Signal { signal, peer } => {
-            format!(
-                "signal {} to {}",
-                named(words::signal(*signal).as_deref(), (*signal).into()),
-                peer_in_words(peer)
-            )
+            let signal = named(words::signal(*signal).as_deref(), (*signal).into());
+            [b"signal ", signal.as_bytes(), b" to ", peer_in_words(peer)].concat()
         }
-        Access::Ptrace { mode, peer } => format!("ptrace {mode} of {}", peer_in_words(peer)),
+        Access::Ptrace { mode, peer } => {
+            [b"ptrace ", mode.as_str().as_bytes(), b" of ", peer_in_words(peer)].concat()
+        }
         Access::Mount { fstype, source, target, flags } => {
-            format!("mount {} {} -> {} (flags {flags:#x})", shown(fstype), shown(source), shown(target))
+            let [fstype, source, target] = [fstype, source, target].map(crate::Bytes::as_slice);
+            let flags = format!(" (flags {flags:#x})");
+            [b"mount ", fstype, b" ", source, b" -> ", target, flags.as_bytes()].concat()
         }
-        Access::Umount { target, flags: _ } => format!("umount {}", shown(target)),
+        Access::Umount { target, flags: _ } => [b"umount ", target.as_slice()].concat(),
         Access::PivotRoot { new_root, put_old } => {
-            format!("pivot_root {} with the old one at {}", shown(new_root), shown(put_old))
+            [b"pivot_root ", new_root.as_slice(), b" with the old one at ", put_old.as_slice()].concat()
         }
-        Access::UserNamespace => "a new user namespace".to_owned(),
-        Access::IoUring { op } => format!("io_uring {op}"),
-    };
-    match key.certainty {
-        Certainty::Exact => text,
-        Certainty::Inferred => format!("{text} (inferred)"),
+        Access::UserNamespace => b"a new user namespace".to_vec(),
+        Access::IoUring { op } => format!("io_uring {op}").into_bytes(),
     }
 }
 
-fn peer_in_words(peer: &Peer) -> String {
+fn peer_in_words(peer: &Peer) -> &[u8] {
     match peer {
-        Peer::Inside => "itself".to_owned(),
-        Peer::Outside { label: Some(label) } => escape::terminal(label.as_slice()),
-        Peer::Outside { label: None } => "a process with an unknown label".to_owned(),
+        Peer::Inside => b"itself",
+        Peer::Outside { label: Some(label) } => label.as_slice(),
+        Peer::Outside { label: None } => b"a process with an unknown label",
     }
 }

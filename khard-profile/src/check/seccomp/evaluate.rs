@@ -49,6 +49,14 @@ pub(super) struct Branch {
     pub(super) when: Vec<String>,
 }
 
+/// One thing that can happen to a call, whatever rule it comes from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Way {
+    pub(crate) outcome: Outcome,
+    /// All of these hold, in words; none: whenever no other way is taken.
+    pub(crate) when: BTreeSet<String>,
+}
+
 /// With more different capabilities than this in the rules of one call, not every combination is tried.
 const MAX_CAPS: usize = 12;
 
@@ -60,16 +68,29 @@ impl Profile {
         target: &Target,
         caps: Option<&BTreeSet<String>>,
     ) -> BTreeSet<Branch> {
-        if Some(key.abi) != target.native && !self.lists(key.abi, target) {
+        let name = syscalls::by_number(key.abi, key.nr).map(|call| call.name);
+        self.branches_of(name, key.abi, target, caps, &self.by_default(key, target))
+    }
+
+    /// The same by name; `None` is a call that no rule can name.
+    fn branches_of(
+        &self,
+        name: Option<&str>,
+        abi: Abi,
+        target: &Target,
+        caps: Option<&BTreeSet<String>>,
+        by_default: &Branch,
+    ) -> BTreeSet<Branch> {
+        if Some(abi) != target.native && !self.lists(abi, target) {
             let outcome = Outcome { action: Action::KillThread, errno: 0 };
-            let by = format!("{} is not among the architectures", Arch::from(key.abi));
+            let by = format!("{} is not among the architectures", Arch::from(abi));
             return BTreeSet::from([Branch { outcome, by, when: Vec::new() }]);
         }
         let relevant: Vec<(&Rule, Vec<Vec<Condition>>)> = self
             .rules
             .iter()
             .filter(|rule| rule.outcome != self.default && applies_to(rule, target))
-            .filter_map(|rule| Some((rule, ways(rule, key)?)))
+            .filter_map(|rule| Some((rule, ways(rule, name?, abi)?)))
             .collect();
         let asked: BTreeSet<&str> = relevant
             .iter()
@@ -79,7 +100,7 @@ impl Profile {
         let asked: Vec<&str> = asked.into_iter().filter(|_| caps.is_none()).collect();
         if asked.len() > MAX_CAPS {
             let each = relevant.iter().flat_map(|(rule, ways)| ways.iter().map(|way| branch(rule, way)));
-            return each.chain([self.by_default(key, target)]).collect();
+            return each.chain([by_default.clone()]).collect();
         }
         let mut branches = BTreeSet::new();
         for held in 0_u32..1 << asked.len() {
@@ -98,10 +119,37 @@ impl Profile {
                 branches.insert(branch(rule, &[]));
             } else {
                 branches.extend(rules.flat_map(|(rule, ways)| ways.iter().map(|way| branch(rule, way))));
-                branches.insert(self.by_default(key, target));
+                branches.insert(by_default.clone());
             }
         }
         branches
+    }
+
+    /// What can happen to a call of this name and ABI on a host, as a set that does not depend on how rules are cut up. Capabilities are
+    /// conditions in it; what runc alone does is not.
+    pub(crate) fn ways(&self, name: &str, abi: Abi, native: Abi, kernel: (u32, u32)) -> BTreeSet<Way> {
+        let target = Target { native: Some(native), kernel: Some(kernel) };
+        let by_default = Branch { outcome: self.default, by: String::new(), when: Vec::new() };
+        let branches = self.branches_of(Some(name), abi, &target, None, &by_default);
+        let way = |branch: Branch| Way { outcome: branch.outcome, when: branch.when.into_iter().collect() };
+        branches.into_iter().map(way).collect()
+    }
+
+    /// The kernels' versions that rules ask for.
+    pub(crate) fn kernels(&self) -> impl Iterator<Item = (u32, u32)> {
+        let filters = self.rules.iter().flat_map(|rule| [&rule.includes, &rule.excludes]);
+        filters.filter_map(|filter| filter.min_kernel)
+    }
+
+    /// Whether calls of an ABI are let in on hosts of one architecture.
+    pub(crate) fn lets_in(&self, abi: Abi, native: Abi) -> bool {
+        abi == native || self.lists(abi, &Target { native: Some(native), kernel: None })
+    }
+
+    /// The architectures that are listed, as profiles spell them.
+    pub(crate) fn listed(&self) -> BTreeSet<&str> {
+        let from_map = self.arch_map.iter().flat_map(|(arch, with_it)| std::iter::once(arch).chain(with_it));
+        self.architectures.iter().chain(from_map).map(String::as_str).collect()
     }
 
     fn by_default(&self, key: SyscallKey, target: &Target) -> Branch {
@@ -155,8 +203,7 @@ fn applies_to(rule: &Rule, target: &Target) -> bool {
 }
 
 /// The ways in which a rule matches a call: each is a set of conditions that must all hold. `None`: the rule is not about it.
-fn ways(rule: &Rule, key: SyscallKey) -> Option<Vec<Vec<Condition>>> {
-    let name = syscalls::by_number(key.abi, key.nr)?.name;
+fn ways(rule: &Rule, name: &str, abi: Abi) -> Option<Vec<Vec<Condition>>> {
     let repeated = |condition: &Condition| {
         rule.conditions.iter().filter(|other| other.index == condition.index).count() > 1
     };
@@ -168,7 +215,7 @@ fn ways(rule: &Rule, key: SyscallKey) -> Option<Vec<Vec<Condition>>> {
     if rule.names.contains(name) {
         return Some(own);
     }
-    if key.abi != Abi::Ia32 {
+    if abi != Abi::Ia32 {
         return None;
     }
     let multiplexed = MULTIPLEXED.iter().filter(|(via, part, _)| *via == name && rule.names.contains(*part));

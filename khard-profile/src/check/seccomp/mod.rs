@@ -13,6 +13,7 @@ use super::Question;
 use crate::recording::{Phase, PhaseSet, Recording, Seen, SyscallKey, Witness};
 use crate::seccomp::Action;
 use crate::syscalls;
+pub(crate) use evaluate::Way;
 use evaluate::{Branch, Target};
 
 /// The answer.
@@ -138,7 +139,16 @@ fn verdict(branches: &BTreeSet<Branch>) -> Verdict {
     Verdict::Depends(conditional.into_iter().chain(certain).map(in_words).collect())
 }
 
+/// What to know of a profile in Docker's form.
+pub(crate) const DOCKERS_FORM: &str = "the profile has includes, excludes or archMap: checked as Docker and Podman apply it; containerd, CRI and runc drop these keys, and the rules under them then always hold";
+
 impl Profile {
+    /// True if it has keys of Docker's that the OCI's form does not have.
+    pub(crate) fn has_dockers_form(&self) -> bool {
+        let conditional = |rule: &profile::Rule| !rule.includes.is_empty() || !rule.excludes.is_empty();
+        self.rules.iter().any(conditional) || !self.arch_map.is_empty()
+    }
+
     /// An entry of `syscalls`, by its place: what it names, and what happens to these.
     pub(crate) fn entry(&self, place: usize) -> Option<(&BTreeSet<String>, Outcome)> {
         self.rules.get(place).map(|rule| (&rule.names, rule.outcome))
@@ -148,6 +158,16 @@ impl Profile {
     pub(crate) fn entries_naming<'a>(&'a self, name: &'a str) -> impl Iterator<Item = usize> + 'a {
         let rules = self.rules.iter().enumerate();
         rules.filter(move |(_, rule)| rule.names.contains(name)).map(|(place, _)| place)
+    }
+
+    /// What happens to calls that no rule names.
+    pub(crate) fn default_outcome(&self) -> Outcome {
+        self.default
+    }
+
+    /// Every name in a rule.
+    pub(crate) fn all_names(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().flat_map(|rule| &rule.names).map(String::as_str)
     }
 
     fn names(&self, name: &str) -> bool {
@@ -187,12 +207,8 @@ fn caveats(
         caveats
             .push("what the runtime itself calls under a filter was not seen and is not checked".to_owned());
     }
-    let conditional = |rule: &profile::Rule| !rule.includes.is_empty() || !rule.excludes.is_empty();
-    if profile.rules.iter().any(conditional) || !profile.arch_map.is_empty() {
-        caveats.push(
-            "the profile has includes, excludes or archMap: checked as Docker and Podman apply it; containerd, CRI and runc drop these keys, and the rules under them then always hold"
-                .to_owned(),
-        );
+    if profile.has_dockers_form() {
+        caveats.push(DOCKERS_FORM.to_owned());
     }
     if profile.rules.iter().any(|rule| rule.conditions.len() > 6) {
         caveats.push("crun ignores the conditions of a rule after the sixth".to_owned());

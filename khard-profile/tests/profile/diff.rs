@@ -1,0 +1,519 @@
+//! Facts about what is different between two recordings or profiles.
+
+use std::collections::BTreeSet;
+
+use khard_profile::apparmor;
+use khard_profile::apparmor_text::ParsedProfile;
+use khard_profile::check::{self, Profile, Question, Verdict, check_apparmor};
+use khard_profile::diff::{self, Change, Diff, Kind, Observation};
+use khard_profile::recording::*;
+use khard_profile::seccomp::{self, Floor, Policy};
+use khard_profile::syscalls;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+
+use crate::apparmor_text::{open, profile_of};
+use crate::support::{any_recording, nginx_pod, observe, run, run_id};
+
+fn observations(recording: &Recording) -> BTreeSet<Observation> {
+    let calls = recording.syscalls().iter().flat_map(|(key, seen)| {
+        seen.phases().iter().map(|phase| Observation::Call(*key, phase)).collect::<Vec<_>>()
+    });
+    let accesses = recording.accesses().iter().flat_map(|(key, seen)| {
+        seen.phases().iter().map(|phase| Observation::Access(key.clone(), phase)).collect::<Vec<_>>()
+    });
+    calls.chain(accesses).collect()
+}
+
+fn reported(diff: &Diff, wanted: impl Fn(Kind) -> bool) -> Vec<Observation> {
+    let changes = diff.changes.iter().filter(|change| wanted(change.kind));
+    changes.flat_map(|change| change.observations.clone()).collect()
+}
+
+/// All that does not depend on which of the two is asked about first.
+fn turned_round(diff: &Diff, turn: bool) -> BTreeSet<String> {
+    let told = |change: &Change| {
+        let Change { class, kind, what, abis, before, after, observations, calls, .. } = change;
+        let (kind, before, after) =
+            if turn { (kind.reversed(), after, before) } else { (*kind, before, after) };
+        format!("{class} {kind:?} {what:?} {abis:?} {before:?} {after:?} {observations:?} {calls:?}")
+    };
+    diff.changes.iter().map(told).collect()
+}
+
+proptest! {
+    #[test]
+    fn what_is_reported_of_recordings_is_exactly_what_differs(a in any_recording(), b in any_recording()) {
+        let diff = diff::recordings(&a, &b);
+        let (old, new) = (observations(&a), observations(&b));
+        prop_assert_eq!(diff.is_empty(), old == new);
+        let gained = reported(&diff, Kind::is_more);
+        let lost = reported(&diff, |kind| !kind.is_more());
+        prop_assert_eq!(gained.len() + lost.len(), old.symmetric_difference(&new).count());
+        prop_assert_eq!(gained.into_iter().collect::<BTreeSet<_>>(), &new - &old);
+        prop_assert_eq!(lost.into_iter().collect::<BTreeSet<_>>(), &old - &new);
+    }
+
+    #[test]
+    fn runs_times_and_witnesses_do_not_count(a in any_recording()) {
+        let mut again = Recording::new(a.subject().clone());
+        again.add_run(run(7));
+        for observation in observations(&a) {
+            add(&mut again, observation);
+        }
+        prop_assert!(diff::recordings(&a, &again).is_empty());
+    }
+
+    #[test]
+    fn asked_the_other_way_round_every_change_of_recordings_turns_round(a in any_recording(), b in any_recording()) {
+        let (there, back) = (diff::recordings(&a, &b), diff::recordings(&b, &a));
+        prop_assert_eq!(turned_round(&there, true), turned_round(&back, false));
+    }
+
+    /// What even the new recording's own profile refuses cannot be granted: a number without a name, a relative path.
+    #[test]
+    fn the_old_recording_with_the_additions_gives_profiles_for_the_new_one(a in any_recording(), b in any_recording()) {
+        let mut with = a.clone();
+        with.add_run(run(7));
+        for observation in reported(&diff::recordings(&a, &b), Kind::is_more) {
+            add(&mut with, observation);
+        }
+        if let Some(own) = seccomp_refuses(&b, &b) {
+            prop_assert!(seccomp_refuses(&with, &b).unwrap().is_subset(&own));
+        }
+        if let Some(own) = apparmor_refuses(&b, &b) {
+            prop_assert!(apparmor_refuses(&with, &b).unwrap().is_subset(&own));
+        }
+    }
+}
+
+fn add(recording: &mut Recording, observation: Observation) {
+    match observation {
+        Observation::Call(key, phase) => recording.observe_syscall(run_id(7), key, phase, None).unwrap(),
+        Observation::Access(key, phase) => recording.observe_access(run_id(7), key, phase, None).unwrap(),
+    }
+}
+
+/// What a profile that is made of one recording refuses of another.
+fn seccomp_refuses(of: &Recording, against: &Recording) -> Option<BTreeSet<SyscallKey>> {
+    let policy = Policy { phases: Policy::DEFAULT_PHASES, floor: Floor::none() };
+    let generated = seccomp::generate(of, policy).ok()?;
+    let profile = Profile::from_json(&generated.profile.to_json().unwrap()).unwrap();
+    let report = check::check(&profile, against, &Question::default());
+    let refused = report.program.iter().filter(|call| matches!(call.verdict, Verdict::Refused { .. }));
+    Some(refused.map(|call| call.key).collect())
+}
+
+fn apparmor_refuses(of: &Recording, against: &Recording) -> Option<BTreeSet<AccessKey>> {
+    let generated = apparmor::generate(of, &apparmor::Policy::default()).ok()?;
+    let text = generated.to_text(apparmor::Style::default());
+    let report =
+        check_apparmor(&ParsedProfile::parse(text.as_bytes()).unwrap(), against, &Question::default());
+    let refused = |access: &&check::apparmor::CheckedAccess| {
+        matches!(access.verdict, check::apparmor::Verdict::Refused(_))
+    };
+    Some(report.accesses.iter().filter(refused).map(|access| access.key.clone()).collect())
+}
+
+/// Calls that rules of generated profiles name: of every ABI, multiplexed, and one that no table has.
+const NAMES: [&str; 6] = ["read", "ptrace", "socket", "socketcall", "waitpid", "not_yet_invented"];
+
+fn any_rule() -> impl Strategy<Value = String> {
+    let action = select(vec![
+        r#""SCMP_ACT_ALLOW""#,
+        r#""SCMP_ACT_LOG""#,
+        r#""SCMP_ACT_ERRNO""#,
+        r#""SCMP_ACT_ERRNO","errnoRet":38"#,
+        r#""SCMP_ACT_KILL""#,
+        r#""SCMP_ACT_NOTIFY""#,
+    ]);
+    let more = select(vec![
+        "",
+        "",
+        r#","args":[{"index":0,"value":1,"op":"SCMP_CMP_EQ"}]"#,
+        r#","args":[{"index":0,"value":1,"op":"SCMP_CMP_EQ"},{"index":1,"value":7,"op":"SCMP_CMP_NE"}]"#,
+        r#","includes":{"caps":["CAP_SYS_PTRACE"]}"#,
+        r#","excludes":{"caps":["CAP_SYS_PTRACE"]}"#,
+        r#","includes":{"minKernel":"4.8"}"#,
+        r#","includes":{"arches":["arm64"]}"#,
+    ]);
+    (subsequence(NAMES.to_vec(), 1..4), action, more)
+        .prop_map(|(names, action, more)| format!(r#"{{"names":{names:?},"action":{action}{more}}}"#))
+}
+
+fn any_profile() -> impl Strategy<Value = (String, Vec<String>)> {
+    let default = select(vec!["SCMP_ACT_ERRNO", "SCMP_ACT_ALLOW", "SCMP_ACT_KILL"]);
+    let arches = subsequence(vec!["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_AARCH64"], 0..4);
+    (default, arches, vec(any_rule(), 0..4)).prop_map(|(default, arches, rules)| {
+        (format!(r#""defaultAction":"{default}","architectures":{arches:?}"#), rules)
+    })
+}
+
+fn profile((head, rules): &(String, Vec<String>)) -> Profile {
+    Profile::from_json(format!("{{{head},\"syscalls\":[{}]}}", rules.join(",")).as_bytes()).unwrap()
+}
+
+/// What becomes of calls on hosts of both architectures, old and new.
+fn verdicts(profile: &Profile) -> Vec<String> {
+    let mut told = Vec::new();
+    for (machine, kernel) in [("x86_64", "3.10"), ("x86_64", "6.1"), ("aarch64", "6.1")] {
+        let mut recording = Recording::new(nginx_pod().subject().clone());
+        let host = Host { kernel: kernel.to_owned(), machine: machine.to_owned(), abis: Abi::ALL.into() };
+        recording.add_run(Run { host, ..run(0) });
+        let abis: &[Abi] =
+            if machine == "aarch64" { &[Abi::Aarch64] } else { &[Abi::X86_64, Abi::Ia32, Abi::X32] };
+        for name in NAMES.into_iter().chain(["write"]) {
+            for abi in abis {
+                if let Some(nr) = syscalls::by_name(name).and_then(|call| call.number(*abi)) {
+                    let key = SyscallKey { abi: *abi, nr };
+                    recording.observe_syscall(run_id(0), key, Phase::Workload, None).unwrap();
+                }
+            }
+        }
+        for call in check::check(profile, &recording, &Question::default()).program {
+            let verdict = match call.verdict {
+                Verdict::Allowed => "allowed".to_owned(),
+                Verdict::Refused { outcome, .. } => outcome.to_string(),
+                // Without the places of rules.
+                Verdict::Depends(parts) => {
+                    let parts: BTreeSet<&str> =
+                        parts.iter().map(|part| part.split(" (by ").next().unwrap()).collect();
+                    format!("{parts:?}")
+                }
+            };
+            told.push(format!("{machine} {kernel} {:?}: {verdict}", call.key));
+        }
+    }
+    told
+}
+
+proptest! {
+    // Each case compares every call of every ABI.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_difference_in_what_a_seccomp_profile_does_is_reported(a in any_profile(), b in any_profile()) {
+        // With no architecture listed, or another one, not every host is one of the profiles'.
+        let all = r#""defaultAction":"SCMP_ACT_ERRNO","architectures":["SCMP_ARCH_X86_64","SCMP_ARCH_X86","SCMP_ARCH_X32","SCMP_ARCH_AARCH64"]"#;
+        let (a, b) = (profile(&(all.to_owned(), a.1)), profile(&(all.to_owned(), b.1)));
+        if verdicts(&a) != verdicts(&b) {
+            prop_assert!(!diff::seccomp(&a, &b).is_empty());
+        }
+    }
+
+    #[test]
+    fn how_rules_are_cut_up_makes_no_difference(a in any_profile()) {
+        let (head, rules) = &a;
+        let split = rules.iter().flat_map(|rule| {
+            let (names, rest) = rule.strip_prefix("{\"names\":[").unwrap().split_once(']').unwrap();
+            names.rsplit(", ").map(|name| format!("{{\"names\":[{name}]{rest}")).collect::<Vec<_>>()
+        });
+        prop_assert!(diff::seccomp(&profile(&a), &profile(&(head.clone(), split.collect()))).is_empty());
+        prop_assert!(diff::seccomp(&profile(&a), &profile(&a)).is_empty());
+    }
+
+    #[test]
+    fn asked_the_other_way_round_every_change_of_seccomp_turns_round(a in any_profile(), b in any_profile()) {
+        let (a, b) = (profile(&a), profile(&b));
+        let (there, back) = (diff::seccomp(&a, &b), diff::seccomp(&b, &a));
+        prop_assert_eq!(turned_round(&there, true), turned_round(&back, false));
+    }
+}
+
+const RULES: [&str; 24] = [
+    "/etc/a r,",
+    "/etc/a rw,",
+    "\"/etc/\\141\" k,",
+    "owner /etc/a r,",
+    "deny /etc/a w,",
+    "/etc/* r,",
+    "@{PROC}/sys/** r,",
+    "/usr/bin/x ix,",
+    "/usr/bin/x px,",
+    "/usr/bin/x ux,",
+    "/a l -> /b,",
+    "link subset /a -> /b,",
+    "capability chown,",
+    "capability chown sys_admin,",
+    "capability,",
+    "network inet stream,",
+    "network inet tcp,",
+    "signal (send) set=(term, kill) peer=@{profile_name},",
+    "signal peer=unconfined,",
+    "ptrace (read, trace) peer=/x,",
+    "mount fstype=tmpfs -> /tmp/,",
+    "umount /tmp/,",
+    "userns,",
+    "dbus send bus=session,",
+];
+
+fn any_rules() -> impl Strategy<Value = Vec<&'static str>> {
+    subsequence(RULES.to_vec(), 0..8)
+}
+
+fn parsed(rules: &[&str]) -> ParsedProfile {
+    let text = format!("include <tunables/global>\n{}", profile_of(&rules.join("\n")));
+    ParsedProfile::parse(text.as_bytes()).unwrap()
+}
+
+proptest! {
+    #[test]
+    fn order_and_repetition_of_apparmor_rules_make_no_difference(
+        (rules, shuffled) in any_rules().prop_flat_map(|rules| (Just(rules.clone()), Just(rules).prop_shuffle())),
+    ) {
+        let twice = [&shuffled[..], &rules[..]].concat();
+        prop_assert!(diff::apparmor(&parsed(&rules), &parsed(&twice)).is_empty());
+    }
+
+    #[test]
+    fn asked_the_other_way_round_every_change_of_apparmor_turns_round(a in any_rules(), b in any_rules()) {
+        let (a, b) = (parsed(&a), parsed(&b));
+        let (there, back) = (diff::apparmor(&a, &b), diff::apparmor(&b, &a));
+        prop_assert_eq!(turned_round(&there, true), turned_round(&back, false));
+    }
+
+    #[test]
+    fn what_one_more_rule_grants_is_reported_as_more_and_what_it_denies_as_less(rules in any_rules(), more in select(RULES.to_vec())) {
+        let with = [&rules[..], &[more]].concat();
+        let diff = diff::apparmor(&parsed(&rules), &parsed(&with));
+        let deny = more.starts_with("deny");
+        prop_assert!(diff.changes.iter().all(|change| change.kind.is_more() != deny), "{:?}", diff);
+        prop_assert!(!diff.is_empty() || granted_before(&rules, more));
+    }
+}
+
+/// Rules that others of the list hold word by word.
+fn granted_before(rules: &[&str], more: &str) -> bool {
+    let within: &[(&str, &str)] = &[
+        ("/etc/a r,", "/etc/a rw,"),
+        ("capability chown,", "capability chown sys_admin,"),
+        ("network inet stream,", "network inet tcp,"),
+        ("network inet tcp,", "network inet stream,"),
+        ("/a l -> /b,", "link subset /a -> /b,"),
+        ("link subset /a -> /b,", "/a l -> /b,"),
+    ];
+    rules.contains(&more) || within.iter().any(|(less, whole)| *less == more && rules.contains(whole))
+}
+
+fn kinds(diff: &Diff) -> Vec<(String, Kind)> {
+    diff.changes.iter().map(|change| (change.what.to_string_lossy().into_owned(), change.kind)).collect()
+}
+
+fn seccomp_of(rules: &str) -> Profile {
+    let head = r#""defaultAction":"SCMP_ACT_ERRNO","architectures":["SCMP_ARCH_X86_64"]"#;
+    profile(&(head.to_owned(), vec![rules.to_owned()]))
+}
+
+#[test]
+fn an_errno_that_became_allow_is_an_addition_and_a_dropped_condition_widens() {
+    let rule = |action: &str, args: &str| {
+        seccomp_of(&format!(r#"{{"names":["ptrace"],"action":"SCMP_ACT_{action}"{args}}}"#))
+    };
+    let when = r#","args":[{"index":0,"value":1,"op":"SCMP_CMP_EQ"}]"#;
+    let both =
+        r#","args":[{"index":0,"value":1,"op":"SCMP_CMP_EQ"},{"index":1,"value":7,"op":"SCMP_CMP_NE"}]"#;
+    let other = r#","args":[{"index":0,"value":2,"op":"SCMP_CMP_EQ"}]"#;
+    for (old, new, expected) in [
+        (rule("KILL", ""), rule("ALLOW", ""), &[Kind::Added][..]),
+        (rule("KILL", ""), rule("ALLOW", when), &[Kind::Added]),
+        (rule("ALLOW", when), rule("ALLOW", ""), &[Kind::Widened]),
+        (rule("ALLOW", both), rule("ALLOW", when), &[Kind::Widened]),
+        (rule("ALLOW", when), rule("ALLOW", other), &[Kind::Widened, Kind::Narrowed]),
+        (rule("KILL", ""), rule("TRAP", ""), &[Kind::Changed]),
+        (rule("LOG", ""), rule("ALLOW", ""), &[Kind::Changed]),
+    ] {
+        let diff = diff::seccomp(&old, &new);
+        let found: Vec<Kind> = diff.changes.iter().map(|change| change.kind).collect();
+        assert_eq!(found, expected, "{}", diff.to_text());
+        assert_eq!(diff.has_more(), diff.changes.iter().any(|change| change.opens.is_some()));
+    }
+}
+
+#[test]
+fn a_refusal_under_a_condition_that_went_widens() {
+    let head = r#""defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_ARCH_X86_64"]"#.to_owned();
+    let rule =
+        r#"{"names":["ptrace"],"action":"SCMP_ACT_ERRNO","args":[{"index":0,"value":1,"op":"SCMP_CMP_EQ"}]}"#;
+    let (old, new) = (profile(&(head.clone(), vec![rule.to_owned()])), profile(&(head, Vec::new())));
+    assert_eq!(kinds(&diff::seccomp(&old, &new)), [("ptrace".to_owned(), Kind::Widened)]);
+}
+
+#[test]
+fn an_architecture_and_the_default_action_are_one_change_each() {
+    let head = |default: &str, arches: &str| {
+        let head = format!(r#""defaultAction":"{default}","architectures":["SCMP_ARCH_X86_64"{arches}]"#);
+        profile(&(head, vec![r#"{"names":["read","write"],"action":"SCMP_ACT_ALLOW"}"#.to_owned()]))
+    };
+    let old = head("SCMP_ACT_ERRNO", "");
+    let diff = diff::seccomp(&old, &head("SCMP_ACT_ERRNO", r#","SCMP_ARCH_X86""#));
+    assert_eq!(kinds(&diff), [("SCMP_ARCH_X86".to_owned(), Kind::Added)]);
+    assert_eq!(diff.changes[0].calls, ["read", "write"]);
+    let diff = diff::seccomp(&old, &head("SCMP_ACT_ALLOW", ""));
+    assert_eq!(kinds(&diff), [("calls that no rule names".to_owned(), Kind::Added)]);
+}
+
+#[test]
+fn a_deny_that_went_widens_and_more_permissions_on_a_path_do_too() {
+    let diff = diff::apparmor(&parsed(&["deny /etc/a w,", "/etc/b r,"]), &parsed(&["/etc/b rw,"]));
+    assert_eq!(
+        kinds(&diff),
+        [("/etc/b".to_owned(), Kind::Widened), ("deny /etc/a".to_owned(), Kind::Widened)]
+    );
+    let ux = diff::apparmor(&parsed(&["/x px,"]), &parsed(&["/x ux,"]));
+    assert_eq!(kinds(&ux), [("/x ux".to_owned(), Kind::Added), ("/x px".to_owned(), Kind::Removed)]);
+}
+
+#[test]
+fn two_versions_of_a_profile_under_different_names_differ_in_their_rules_only() {
+    let of = |name: &str| {
+        let text = format!(
+            "abi <abi/3.0>,\nprofile {name} {{\nsignal (send, receive) peer=@{{profile_name}},\n}}\n"
+        );
+        ParsedProfile::parse(text.as_bytes()).unwrap()
+    };
+    let diff = diff::apparmor(&of("khard-web-00000001"), &of("khard-web-00000002"));
+    assert!(diff.is_empty() && diff.notes.iter().any(|note| note.contains("khard-web-00000002")), "{diff:?}");
+}
+
+#[test]
+fn what_is_not_read_is_a_change_where_only_one_has_it_and_else_a_note() {
+    let diff = diff::apparmor(
+        &parsed(&["include <abstractions/base>"]),
+        &parsed(&["include <abstractions/base>", "include <abstractions/nameservice>"]),
+    );
+    assert_eq!(diff.count(Kind::Added), 1);
+    assert!(diff.notes.iter().any(|note| note.contains("abstractions/base")), "{:?}", diff.notes);
+}
+
+const HOSTILE: &str = "/tmp/`|<img src=x>\u{1b}[31m\n# h";
+
+fn granted(what: Access) -> AccessKey {
+    AccessKey { what, outcome: Outcome::Granted, certainty: Certainty::Exact }
+}
+
+/// A pair in which everything happens.
+fn eventful() -> (Recording, Recording) {
+    let (mut old, mut new) = (nginx_pod(), nginx_pod());
+    let exact = |from| {
+        Coverage::Exact(Observed {
+            from,
+            by: Attachment::Fexit,
+            lost: [].into(),
+            proof: Proof::from_misses([("fexit".to_owned(), 0)].into()),
+        })
+    };
+    for (recording, from) in [(&mut old, From::FirstInstruction), (&mut new, From::Late)] {
+        for nth in [0, 1] {
+            let mut run = run(nth);
+            run.coverage.accesses = AccessCoverage::new(|_| exact(from));
+            recording.add_run(run);
+        }
+    }
+    observe(&mut old, 1, Phase::Workload, &["getcwd", "personality"]);
+    observe(&mut new, 1, Phase::Workload, &["unshare", "ptrace", "dup3", "pipe2"]);
+    let witness = Witness {
+        time_ns: 7_000_000,
+        run: run_id(0),
+        tgid: 77,
+        tid: 77,
+        comm: HOSTILE.into(),
+        exe: "python3.11".into(),
+    };
+    let see = |recording: &mut Recording, what: Access| {
+        recording.observe_access(run_id(0), granted(what), Phase::Workload, Some(witness.clone())).unwrap();
+    };
+    for recording in [&mut old, &mut new] {
+        see(recording, open("/etc/nginx/nginx.conf", "r", false));
+        see(recording, open("/var/cache/nginx/x", "wr", false));
+    }
+    see(&mut old, open("/srv/gone", "r", true));
+    see(&mut old, Access::Capability { capability: 0, optional: false });
+    see(&mut new, open("/etc/nginx/nginx.conf", "w", false));
+    see(&mut new, open(HOSTILE, "wrc", true));
+    see(&mut new, open("/run/secrets/kubernetes.io/serviceaccount/token", "r", false));
+    see(&mut new, Access::Capability { capability: 21, optional: false });
+    see(&mut new, Access::Network { family: 17, kind: 3 });
+    see(&mut new, Access::UserNamespace);
+    (old, new)
+}
+
+#[test]
+fn the_text_of_an_eventful_pair() {
+    let (old, new) = eventful();
+    insta::assert_snapshot!(diff::recordings(&old, &new).to_text());
+}
+
+#[test]
+fn the_markdown_of_an_eventful_pair() {
+    let (old, new) = eventful();
+    insta::assert_snapshot!(diff::recordings(&old, &new).to_markdown());
+}
+
+#[test]
+fn the_json_of_an_eventful_pair() {
+    let (old, new) = eventful();
+    let value = diff::recordings(&old, &new).to_value();
+    insta::assert_snapshot!(serde_json::to_string_pretty(&value).unwrap());
+}
+
+#[test]
+fn the_text_of_two_seccomp_profiles() {
+    let old = r#"{"defaultAction":"SCMP_ACT_ERRNO","defaultErrnoRet":38,"architectures":["SCMP_ARCH_X86_64"],"syscalls":[
+        {"names":["read","write","openat","getcwd"],"action":"SCMP_ACT_ALLOW"},
+        {"names":["clone"],"action":"SCMP_ACT_ALLOW","args":[{"index":0,"value":2114060288,"valueTwo":0,"op":"SCMP_CMP_MASKED_EQ"}]},
+        {"names":["ptrace","keyctl"],"action":"SCMP_ACT_ERRNO","errnoRet":1}]}"#;
+    let new = r#"{"defaultAction":"SCMP_ACT_ERRNO","defaultErrnoRet":38,"architectures":["SCMP_ARCH_X86_64","SCMP_ARCH_X86"],"syscalls":[
+        {"names":["read","write","openat","pipe2","dup3","clone"],"action":"SCMP_ACT_ALLOW"},
+        {"names":["ptrace"],"action":"SCMP_ACT_ALLOW","includes":{"minKernel":"4.8"}},
+        {"names":["not_yet_invented"],"action":"SCMP_ACT_ALLOW"}]}"#;
+    let [old, new] = [old, new].map(|text| Profile::from_json(text.as_bytes()).unwrap());
+    let diff = diff::seccomp(&old, &new);
+    insta::assert_snapshot!(format!("{}\n{}", diff.to_text(), diff.to_markdown()));
+}
+
+#[test]
+fn the_text_of_two_apparmor_profiles() {
+    let old =
+        parsed(&["/etc/a r,", "/srv/x rw,", "deny /proc/** w,", "signal (send) set=(term) peer=unconfined,"]);
+    let new = parsed(&[
+        "/etc/a rw,",
+        "/usr/bin/x Ux,",
+        "\"/tmp/\\140\\174<b>\" rw,",
+        "capability sys_admin,",
+        "network,",
+        "signal (send) set=(term, kill) peer=unconfined,",
+        "mount,",
+        "include <abstractions/base>",
+    ]);
+    let diff = diff::apparmor(&old, &new);
+    insta::assert_snapshot!(format!("{}\n{}", diff.to_text(), diff.to_markdown()));
+}
+
+proptest! {
+    #[test]
+    fn no_name_becomes_markup_or_an_escape_sequence(tail in "[ -~\u{1b}\u{9b}\u{202e}\n|`<>]{0,12}") {
+        let hostile = format!("/<h1>{tail}");
+        let (old, mut new) = eventful();
+        let witness = Witness {
+            time_ns: 0, run: run_id(0), tgid: 1, tid: 1, comm: hostile.as_str().into(), exe: hostile.as_str().into(),
+        };
+        for what in [
+            open(hostile.as_str(), "w", false),
+            Access::Signal { signal: 9, peer: Peer::Outside { label: Some(hostile.as_str().into()) } },
+            Access::Umount { target: hostile.as_str().into(), flags: 0 },
+        ] {
+            new.observe_access(run_id(0), granted(what), Phase::Workload, Some(witness.clone())).unwrap();
+        }
+        for diff in [diff::recordings(&old, &new), diff::recordings(&new, &old)] {
+            for line in diff.to_markdown().lines() {
+                let outside: String = line.split('`').step_by(2).collect();
+                prop_assert!(!outside.contains('<') && !outside.contains("h1"), "{}", line);
+            }
+            for shown in [diff.to_text(), diff.to_markdown()] {
+                let raw = shown.contains(['\u{1b}', '\u{9b}', '\u{202e}']);
+                prop_assert!(!raw, "{}", shown);
+            }
+        }
+    }
+}
