@@ -2,7 +2,14 @@
 
 use std::{fs, process::Command};
 
-use khard_tests::{apparmor::Loaded, cgroup::TestCgroup, khard, process::Owned, wait};
+use khard_tests::{
+    apparmor::Loaded,
+    cgroup::TestCgroup,
+    khard,
+    process::Owned,
+    wait,
+    watched::{denials, told},
+};
 
 /// Works under the profile in this mode while khard verifies; what khard said of it.
 fn verified(mode: &str, code: i32) -> (String, String) {
@@ -52,4 +59,32 @@ fn in_enforce_mode_what_was_refused_is_told() {
     let lines: Vec<_> = said.lines().filter(|line| line.contains(" refused  ")).collect();
     assert!(!lines.is_empty() && lines.iter().all(|line| line.contains(&refused)), "{said}");
     assert!(lines.iter().all(|line| line.contains("was refused")), "{said}");
+}
+
+#[test]
+fn what_verifying_added_is_enough_in_enforce_mode() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (usual, rare, flag, script) = (file("usual"), file("rare"), file("flag"), file("work.sh"));
+    fs::write(&usual, "usual\n").unwrap();
+    fs::write(&rare, "rare\n").unwrap();
+    fs::write(&script, format!("cat {usual}\n[ -e {flag} ] && cat {rare}\nexit 0\n")).unwrap();
+    let mut command = khard::command(["trace", "-o"]);
+    khard::start(command.arg(dir.path()).args(["--", "sh", &script])).end().expect(0);
+    let own = dir.path().join("sh");
+    let profile = || Loaded::new(&fs::read_to_string(own.join("sh.apparmor")).unwrap());
+    let under = |profile: &Loaded| {
+        let mut command = Command::new(khard::fixture().get_program());
+        let output = command.args(["confine", profile.name(), "exec", "sh", &script]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    fs::write(&flag, "").unwrap();
+    assert_eq!(under(&profile()), "usual\n", "the rare path is refused");
+    let mut verify = khard::command(["verify", "--amend", "--yes", "--profile"]);
+    khard::start(verify.arg(&own).args(["--", "sh", &script])).end().expect(1);
+    let amended = profile();
+    let (answer, events) = told(|| under(&amended));
+    assert_eq!(answer, "usual\nrare\n");
+    let denied = denials(&events, |event| amended.is(&event.profile));
+    assert!(denied.is_empty(), "{denied:?}");
 }

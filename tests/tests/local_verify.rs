@@ -100,3 +100,37 @@ fn somebody_without_a_profile_is_no_success() {
     let done = verify(&dir.path().join("nowhere"), &["--", &program]).end().expect(125);
     assert!(done.stderr.contains("nowhere"), "{}", done.stderr);
 }
+
+#[test]
+fn what_a_rare_path_needs_is_added_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (usual, rare, flag, script) = (file("usual"), file("rare"), file("flag"), file("work.sh"));
+    fs::write(&usual, "").unwrap();
+    fs::write(&rare, "").unwrap();
+    fs::write(&script, format!("cat {usual}\n[ -e {flag} ] && cat {rare}\nexit 0\n")).unwrap();
+    let mut command = khard::command(["trace", "-o"]);
+    khard::start(command.arg(dir.path()).args(["--", "sh", &script])).end().expect(0);
+    let own = dir.path().join("sh");
+    let rules = || {
+        let text = fs::read_to_string(own.join("sh.apparmor")).unwrap();
+        let rules = text.lines().filter(|line| line.starts_with(' ')).map(str::to_owned);
+        rules.collect::<std::collections::BTreeSet<_>>()
+    };
+    let before = rules();
+    verify(&own, &["--amend", "--", "sh", &script]).end().expect(0);
+
+    fs::write(&flag, "").unwrap();
+    let asked = verify(&own, &["--amend", "--", "sh", &script]).end().expect(1);
+    assert!(asked.stdout.contains(&format!("would be refused  open {rare} (r")), "{}", asked.stdout);
+    assert!(asked.stdout.contains("say --yes to amend it"), "{}", asked.stdout);
+    assert_eq!(rules(), before, "nobody agreed");
+
+    let amended = verify(&own, &["--amend", "--yes", "--", "sh", &script]).end().expect(1);
+    assert!(amended.stdout.contains("is amended"), "{}", amended.stdout);
+    let after = rules();
+    let added: Vec<_> = after.difference(&before).collect();
+    assert_eq!(added, [&format!("  \"{rare}\" r,")]);
+    assert!(before.is_subset(&after));
+    verify(&own, &["--", "sh", &script]).end().expect(0);
+}

@@ -1,31 +1,37 @@
 //! `khard verify`.
 
 use std::{
-    io::{Write, stdout},
+    collections::BTreeMap,
+    io::{IsTerminal, Write, stdin, stdout},
     path::PathBuf,
     process::ExitCode,
     time::Duration,
 };
 
 use anyhow::{Context, Result};
-use khard_profile::{check::Question, escape, recording::PhaseSet, seccomp::Policy};
+use khard_profile::{check::Question, escape, recording::Recording};
 
-use super::targets::{TargetArgs, parse_duration, unaccepted};
+use super::{
+    ChoiceArgs,
+    targets::{TargetArgs, parse_duration, unaccepted},
+};
 use crate::{
     causes::with_causes,
     command::{self, Output},
+    profiles::ProfileChoices,
     trace::{self, Options, Show},
-    verify::{Profiles, Verification, Verified},
+    verify::{Amendment, Profiles, Recorded, Verification, Verified},
 };
 
 /// Records, and says at once what a profile would refuse of it, or refuses where it is in force: khard check, live. Nothing is
-/// written.
+/// written without --amend.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   khard verify --profile profiles-out/web --pod web -n shop --quiet-for 30m
   khard verify --profile profiles-out/web/nginx -l app=web -n shop --wait
   khard verify --profile seccomp.json --profile web.apparmor -- ./test.sh
+  khard verify --profile profiles-out/web/nginx --pod web --quiet-for 10m --amend
 
 What is done and the profile does not allow would be refused: so it is in complain or log mode, and without the profile. Under an
 AppArmor profile in enforce mode, attempts that the kernel refused and the profile does not allow are told too, where khard can
@@ -42,9 +48,15 @@ pub(super) struct Args {
     /// End when nothing was refused for this time
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     quiet_for: Option<Duration>,
-    /// Whose calls and accesses to hold against it, separated by commas
-    #[arg(long, value_name = "PHASES", default_value_t = Policy::DEFAULT_PHASES)]
-    phases: PhaseSet,
+    /// At the end, add what was missing: shows how the profiles would change, asks, and makes them again in their folder from its
+    /// recording and this one. Give the choices with which they were made
+    #[arg(long, conflicts_with = "json")]
+    amend: bool,
+    /// Amend without asking
+    #[arg(long, requires = "amend")]
+    yes: bool,
+    #[command(flatten)]
+    choices: ChoiceArgs,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -61,9 +73,11 @@ impl Args {
 pub(super) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
     let (accepted, failure) = (args.targets.accept_lossy.clone(), args.failure_code());
     let profiles = Profiles::read(&args.profile)?;
-    let verification = Verification::new(profiles, Question { phases: args.phases, caps: None });
+    let verification = Verification::new(profiles, Question { phases: args.choices.phases, caps: None });
     let duration = args.targets.duration;
-    let (request, source) = args.targets.into_request(false, false, Output::Inherited)?;
+    let denies_attempts = args.choices.denies_attempts();
+    let choices = args.choices.into_choices()?;
+    let (request, source) = args.targets.into_request(false, denies_attempts, Output::Inherited)?;
     let show = if quiet || args.json { Show::Nothing } else { Show::Line };
     let options = Options { request, source, duration, until_quiet: args.quiet_for, show };
     let runtime =
@@ -86,7 +100,55 @@ pub(super) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
         tracing::error!("{}", with_causes(error));
         code = failure;
     }
+    if args.amend {
+        amend(verified.recorded, &choices, args.yes)?;
+    }
     Ok(ExitCode::from(code))
+}
+
+/// Shows what would change in each folder in which something was missing, and changes it if the user wants it.
+fn amend(recorded: Vec<Recorded>, choices: &ProfileChoices, yes: bool) -> Result<()> {
+    let mut folders: BTreeMap<PathBuf, Vec<Recording>> = BTreeMap::new();
+    for recorded in recorded.into_iter().filter(|recorded| recorded.is_refused) {
+        let dir = recorded.dir.context("--amend needs the folder of the profiles: name it with --profile")?;
+        folders.entry(dir).or_default().push(recorded.recording);
+    }
+    for (dir, recordings) in folders {
+        let amendment = Amendment::new(&dir, recordings, choices)?;
+        let shown = escape::terminal(dir.as_os_str().as_encoded_bytes());
+        let mut out = stdout().lock();
+        for (kind, difference) in &amendment.differences {
+            write!(out, "\n{shown}, {kind} profile: {}", difference.to_text())?;
+        }
+        if amendment.differences.iter().all(|(_, difference)| difference.is_empty()) {
+            writeln!(
+                out,
+                "\n{shown}: nothing to add: what a profile in force refuses is not granted by itself; verify in complain mode"
+            )?;
+        } else if yes || asked(&mut out)? {
+            amendment.write(choices)?;
+            writeln!(out, "\n{shown} is amended")?;
+        } else {
+            writeln!(
+                out,
+                "\n{shown} stays as it is{}",
+                if stdin().is_terminal() { "" } else { ": say --yes to amend it" }
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the user agrees. Nobody at a terminal does not.
+fn asked(out: &mut impl Write) -> Result<bool> {
+    if !stdin().is_terminal() {
+        return Ok(false);
+    }
+    write!(out, "\nwrite this? [y/N] ")?;
+    out.flush()?;
+    let mut answer = String::new();
+    stdin().read_line(&mut answer).context("cannot read the answer")?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 fn print(verified: &Verified, as_json: bool, quiet: bool) -> Result<()> {

@@ -5,6 +5,7 @@
 //! AppArmor profile, what the kernel refused and the profile does not allow was refused by it. System calls that a filter in force
 //! refuses are seen by nobody here, and that is said.
 
+mod amend;
 mod profiles;
 
 use std::{
@@ -20,7 +21,10 @@ use khard_profile::{
 };
 use serde_json::{Value, json};
 
-pub use self::profiles::{ProfileSet, Profiles, ProfilesError};
+pub use self::{
+    amend::{AmendError, Amendment},
+    profiles::{ProfileSet, Profiles, ProfilesError},
+};
 use crate::{
     stream::SubjectId,
     subjects::{Observed, Subjects},
@@ -84,8 +88,19 @@ pub struct Verified {
     pub failures: Vec<ProfilesError>,
     /// The classes of coverage in which something may be lost, by label.
     pub lossy: BTreeSet<(String, &'static str)>,
-    /// What was recorded, each with the folder of the profiles that it was compared with.
-    pub recordings: Vec<(Option<PathBuf>, Recording)>,
+    /// What was recorded.
+    pub recorded: Vec<Recorded>,
+}
+
+/// What was recorded of one subject, and held against profiles.
+#[derive(Debug)]
+pub struct Recorded {
+    /// The folder that the profiles are in, if they were found in one.
+    pub dir: Option<PathBuf>,
+    /// What it did.
+    pub recording: Recording,
+    /// Whether something of it is refused.
+    pub is_refused: bool,
 }
 
 impl Verification {
@@ -133,7 +148,8 @@ impl Verification {
             match self.compare(id, observed, &recording) {
                 Ok((dir, caveats)) => {
                     verified.caveats.extend(caveats.into_iter().map(|caveat| (label.clone(), caveat)));
-                    verified.recordings.push((dir, recording));
+                    let is_refused = self.known.iter().any(|(of, ..)| *of == id);
+                    verified.recorded.push(Recorded { dir, recording, is_refused });
                 }
                 Err(error) => verified.failures.push(error),
             }
@@ -221,7 +237,7 @@ impl Verified {
 
     /// For people: how much is refused, and what the answer does not cover.
     pub fn to_text(&self) -> String {
-        let n_subjects = self.recordings.len();
+        let n_subjects = self.recorded.len();
         let subjects =
             if n_subjects == 1 { "1 subject".to_owned() } else { format!("{n_subjects} subjects") };
         let mut text = match self.findings.len() {

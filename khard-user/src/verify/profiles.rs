@@ -201,7 +201,8 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>, ProfilesError> {
 }
 
 impl ProfileSet {
-    fn of_folder(dir: &Path) -> Result<Self, ProfilesError> {
+    /// The profiles in a folder, if there are any.
+    pub fn of_folder(dir: &Path) -> Result<Self, ProfilesError> {
         let mut set = Self { dir: Some(dir.to_owned()), ..Self::default() };
         for path in entries(dir)? {
             let is_apparmor = path.extension().is_some_and(|extension| extension == "apparmor");

@@ -1,0 +1,100 @@
+//! Profiles with what they lacked: the recording that they were made from, united with what was recorded now, and made into profiles
+//! again. Owns the union and the difference that it makes; writes only when told.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use khard_profile::{
+    apparmor_text::ParsedProfile,
+    check::Profile,
+    diff::{self, Diff},
+    recording::{MergeError, MergePolicy, Recording},
+};
+
+use super::{ProfileSet, ProfilesError};
+use crate::{
+    input::{self, InputError},
+    output::files::{OutDir, WriteError},
+    profiles::{self, ProfileChoices, ProfileError},
+    trace::RECORDING_FILE,
+};
+
+/// Profiles cannot be amended.
+#[derive(Debug, thiserror::Error)]
+pub enum AmendError {
+    /// Profiles without the recording that they were made from.
+    #[error(
+        "there is no recording.json in {}: khard amends profiles by making them again, from what khard trace wrote", .0.display()
+    )]
+    NoRecording(PathBuf),
+    /// The profiles.
+    #[error(transparent)]
+    Profiles(#[from] ProfilesError),
+    /// The recording.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// It is of somebody else.
+    #[error("what was recorded now does not fit to {}", path.display())]
+    Merge {
+        /// The recording that the profiles were made from.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: MergeError,
+    },
+    /// Making or writing profiles.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// Writing the recording.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The recording's text.
+    #[error("cannot write the recording as JSON")]
+    Json(#[from] io::Error),
+}
+
+/// Profiles as they would be.
+#[derive(Debug)]
+pub struct Amendment {
+    dir: PathBuf,
+    recording: Recording,
+    /// What would be another than now, by the kind of profile.
+    pub differences: Vec<(&'static str, Diff)>,
+}
+
+impl Amendment {
+    /// Unites the recording in a folder of profiles with others of the same subject.
+    pub fn new(dir: &Path, recordings: Vec<Recording>, choices: &ProfileChoices) -> Result<Self, AmendError> {
+        let set = ProfileSet::of_folder(dir)?;
+        let file = set.recording_file().ok_or_else(|| AmendError::NoRecording(dir.to_owned()))?;
+        let (path, mut recording) = input::recording(&file)?;
+        for other in recordings {
+            recording = recording
+                .merge(other, MergePolicy::default())
+                .map_err(|source| AmendError::Merge { path: path.clone(), source })?;
+        }
+        let texts = profiles::texts(&recording, choices);
+        let mut differences = Vec::new();
+        if let (Some((_, old)), Ok(text)) = (&set.seccomp, &texts.seccomp)
+            && let Ok(new) = Profile::from_json(text.as_bytes())
+        {
+            differences.push(("seccomp", diff::seccomp(old, &new)));
+        }
+        if let (Some((_, old)), Ok(text)) = (&set.apparmor, &texts.apparmor)
+            && let Ok(new) = ParsedProfile::parse(text.as_bytes())
+        {
+            differences.push(("AppArmor", diff::apparmor(old, &new)));
+        }
+        Ok(Self { dir: dir.to_owned(), recording, differences })
+    }
+
+    /// Writes the recording and the profiles.
+    pub fn write(&self, choices: &ProfileChoices) -> Result<(), AmendError> {
+        let dir = OutDir::open(&self.dir)?;
+        dir.write(RECORDING_FILE, &self.recording.to_json()?)?;
+        let written = profiles::write(&self.recording, choices, &dir)?;
+        written.no_profile.map_or(Ok(()), |why| Err(why.into()))
+    }
+}
