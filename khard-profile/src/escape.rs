@@ -46,6 +46,28 @@ pub fn shell(bytes: &[u8]) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
+/// For YAML: a quoted scalar that every reader takes for exactly this string, whatever is in it.
+///
+/// What reads as itself stays, so that nothing hides in a file that people review; the rest is an escape of YAML 1.2's double-quoted
+/// style (5.7), which YAML 1.1 has too.
+pub fn yaml(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            // YAML's readers refuse the two at the end as they are.
+            c if is_plain(c) && !matches!(c, '\u{fffe}' | '\u{ffff}') => quoted.push(c),
+            // Writing to a String cannot fail.
+            c if u32::from(c) <= 0xff => drop(write!(quoted, "\\x{:02x}", u32::from(c))),
+            c if u32::from(c) <= 0xffff => drop(write!(quoted, "\\u{:04x}", u32::from(c))),
+            c => drop(write!(quoted, "\\U{:08x}", u32::from(c))),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
 /// For the inside of a quoted string in an AppArmor profile: every byte stands for itself, none is a glob, a variable or
 /// an end of the string.
 ///
@@ -96,6 +118,12 @@ mod tests {
         assert_eq!(shell(b"profiles-out/web/nginx"), "profiles-out/web/nginx");
         assert_eq!(shell(b"a b; rm 'x'"), r"'a b; rm '\''x'\'''");
         assert_eq!([shell(b""), shell(b"-x")], ["''", "'-x'"]);
+    }
+
+    #[test]
+    fn a_yaml_scalar_is_quoted_and_hides_nothing() {
+        assert_eq!(yaml("web: #é"), "\"web: #é\"");
+        assert_eq!(yaml("a\"b\\\n\u{85}\u{202e}\u{e0001}"), r#""a\"b\\\x0a\x85\u202e\U000e0001""#);
     }
 
     #[test]

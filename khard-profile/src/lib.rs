@@ -9,6 +9,7 @@ pub mod escape;
 pub mod explain;
 pub mod recording;
 pub mod seccomp;
+pub mod ship;
 pub mod summary;
 pub mod syscalls;
 

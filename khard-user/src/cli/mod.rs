@@ -8,6 +8,7 @@ mod check;
 mod diff;
 mod doctor;
 mod explain;
+mod export;
 mod generate;
 mod merge;
 mod replay;
@@ -79,6 +80,8 @@ enum Verb {
     Diff(diff::Args),
     /// Why is this rule in the profile? Who did it, when, in how many runs?
     Explain(explain::Args),
+    /// Write the profiles in the forms that Kubernetes, Docker, Podman and Compose take
+    Export(export::Args),
     /// What this machine allows, and what therefore works
     Doctor(doctor::Args),
 }
@@ -210,6 +213,7 @@ pub fn main() -> ExitCode {
         }
         Verb::Diff(args) => (diff::run(&args), ERROR),
         Verb::Explain(args) => (explain::run(&args), ERROR),
+        Verb::Export(args) => (export::run(&args), ERROR),
         Verb::Doctor(args) => (doctor::run(&args), ERROR),
     };
     match result {

@@ -1,0 +1,196 @@
+//! `khard export`.
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use khard_profile::{
+    escape::terminal,
+    ship::{Bundle, Docker, KubeVersion, Kubernetes, Shipment, Workload},
+};
+
+use crate::{
+    input,
+    output::files::{OutDir, file_name},
+    profiles::{SECCOMP_FILE, apparmor_file},
+    trace::{CHECKPOINT_FILE, RECORDING_FILE},
+};
+
+/// Writes the profiles that stand beside recordings in the forms that Kubernetes, Docker, Podman and Compose take.
+///
+/// Profiles come to the nodes first; the steps are printed in their order. What the recordings suggest beyond profiles (capabilities to
+/// drop, a read-only root file system) goes to a file of its own.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  khard export profiles-out/web --to kubernetes                 # a patch for each container recorded there
+  khard export profiles-out/web/nginx profiles-out/web/setup --init setup --to kubernetes -o deploy/khard
+  khard export profiles-out/db --to kubernetes --workload statefulset/db --kube-version 1.27
+  khard export profiles-out/web --to operator                   # for the security-profiles-operator
+  khard export profiles-out/nginx --to docker
+
+Kubernetes below 1.30 names AppArmor profiles by annotation, which is written for such a --kube-version.")]
+pub(super) struct Args {
+    /// Folders that `khard trace` or `khard generate` has written, or folders of such folders
+    #[arg(value_name = "DIR", required = true)]
+    dirs: Vec<PathBuf>,
+    /// For whom
+    #[arg(long, value_name = "FORM")]
+    to: Form,
+    /// Where to write; by default a folder with the form's name in the first DIR
+    #[arg(short, long, value_name = "OUT")]
+    output: Option<PathBuf>,
+    /// What the pods belong to, if the recordings do not tell, such as `statefulset/db`
+    #[arg(long, value_name = "KIND/NAME")]
+    workload: Option<Workload>,
+    /// This container is an init container (or a sidecar among them), which a recording cannot tell
+    #[arg(long, value_name = "CONTAINER")]
+    init: Vec<String>,
+    /// The cluster's version [default: 1.30]
+    #[arg(long, value_name = "VERSION")]
+    kube_version: Option<KubeVersion>,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// `--to`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Form {
+    /// Files for the nodes, a patch of the pod template, and a kustomize component
+    Kubernetes,
+    /// The same, with seccomp profiles as resources of the security-profiles-operator
+    Operator,
+    /// Options for docker run and podman run, and a fragment for Compose
+    Docker,
+}
+
+impl Form {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Kubernetes => "kubernetes",
+            Self::Operator => "operator",
+            Self::Docker => "docker",
+        }
+    }
+}
+
+/// How deep folders of folders are looked into: `trace` makes namespace, pod and container.
+const MAX_DEPTH: usize = 3;
+
+/// Runs the verb.
+pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    let mut shipments = Vec::new();
+    for dir in &args.dirs {
+        let recordings = recordings_in(dir, MAX_DEPTH)?;
+        ensure!(
+            !recordings.is_empty(),
+            "there is no {RECORDING_FILE} in {}, or in a folder in it",
+            shown(dir)
+        );
+        for recording in recordings {
+            shipments
+                .push(shipment(&recording).with_context(|| format!("cannot export {}", shown(&recording)))?);
+        }
+    }
+    let out = match (&args.output, args.dirs.first()) {
+        (Some(out), _) => out.clone(),
+        (None, Some(first)) => first.join(args.to.as_str()),
+        (None, None) => bail!("no DIR is named"),
+    };
+    let bundle = bundle(args, shipments, &out)?;
+    write(&bundle, &OutDir::open(&out)?)?;
+    let mut stdout = std::io::stdout().lock();
+    if args.json {
+        serde_json::to_writer(&mut stdout, &bundle).map_err(std::io::Error::from)?;
+        writeln!(stdout)?;
+    } else {
+        write!(stdout, "{}", text(&bundle, &out))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn bundle(args: &Args, shipments: Vec<Shipment>, out: &Path) -> Result<Bundle> {
+    if args.to == Form::Docker {
+        let is_for_kubernetes =
+            args.workload.is_some() || !args.init.is_empty() || args.kube_version.is_some();
+        ensure!(
+            !is_for_kubernetes,
+            "--workload, --init and --kube-version have no meaning with --to docker: leave them out"
+        );
+        return Ok(Docker::new(shipments)?.bundle(out));
+    }
+    let version = match args.kube_version {
+        Some(version) => version,
+        None => "1.30".parse()?,
+    };
+    let by_operator = args.to == Form::Operator;
+    Ok(Kubernetes::new(shipments, args.workload.clone(), &args.init, version, by_operator)?.bundle(out)?)
+}
+
+/// The folder itself, or those in it, by name.
+fn recordings_in(dir: &Path, depth: usize) -> Result<Vec<PathBuf>> {
+    if [RECORDING_FILE, CHECKPOINT_FILE].iter().any(|file| dir.join(file).exists()) {
+        return Ok(vec![dir.to_owned()]);
+    }
+    let mut found = Vec::new();
+    if depth == 0 {
+        return Ok(found);
+    }
+    let entries = fs::read_dir(dir).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let mut entries = entries.with_context(|| format!("cannot read the folder {}", shown(dir)))?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.extend(recordings_in(&entry.path(), depth - 1)?);
+        }
+    }
+    Ok(found)
+}
+
+fn shipment(dir: &Path) -> Result<Shipment> {
+    let (_, recording) = input::recording(dir)?;
+    let read = |name: &str| {
+        let path = dir.join(name);
+        path.exists().then(|| input::read_limited(&path)).transpose()
+    };
+    let (seccomp, apparmor) = (read(SECCOMP_FILE)?, read(&apparmor_file(recording.subject()))?);
+    Ok(Shipment::new(&recording, seccomp, apparmor)?)
+}
+
+fn write(bundle: &Bundle, out: &OutDir) -> Result<()> {
+    for file in &bundle.files {
+        match file.path.as_slice() {
+            [name] => drop(out.write(&file_name(name), &file.content)?),
+            [folders @ .., name] => {
+                let mut dir: Option<OutDir> = None;
+                for folder in folders {
+                    dir = Some(dir.as_ref().unwrap_or(out).subdir(folder)?);
+                }
+                dir.as_ref().unwrap_or(out).write(&file_name(name), &file.content)?;
+            }
+            [] => {}
+        }
+    }
+    Ok(())
+}
+
+fn text(bundle: &Bundle, out: &Path) -> String {
+    let mut lines = vec![bundle.title.clone()];
+    let indented = |label: &str, what: &String| format!("  {label:<9} {what}");
+    lines.extend(bundle.contents.iter().map(|what| format!("  {what}")));
+    lines.extend(bundle.warnings.iter().map(|what| indented("warning", what)));
+    lines.push(indented("written", &shown(out)));
+    lines.push("Do this, in this order:".to_owned());
+    lines.extend(bundle.steps.iter().enumerate().map(|(nth, step)| format!("  {}. {step}", nth + 1)));
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn shown(path: &Path) -> String {
+    terminal(path.as_os_str().as_encoded_bytes())
+}
