@@ -100,8 +100,8 @@ impl Docker {
     }
 
     fn of_services(&self, service: impl Fn(&Shipment) -> Value) -> Value {
-        let services: Map<String, Value> =
-            self.services.iter().map(|(name, shipment)| (name.clone(), service(shipment))).collect();
+        let services = self.services.iter().map(|(name, shipment)| (name.clone(), service(shipment)));
+        let services: Map<String, Value> = services.filter(|(_, service)| *service != json!({})).collect();
         json!({"services": services})
     }
 
@@ -194,5 +194,6 @@ fn service(subject: &Subject) -> String {
     let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     let plain = |c: char| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '-' };
     let name: String = last.chars().map(plain).collect();
-    if name.is_empty() { "service".to_owned() } else { name }
+    let name = name.trim_matches(['-', '.']);
+    if name.is_empty() { "service".to_owned() } else { name.to_owned() }
 }

@@ -1,15 +1,16 @@
-//! Owns the forms for Kubernetes: a patch of the pod template, the same as a part of a kustomization, and what to do with them in which
-//! order. Knows no cluster.
+//! Owns the form for Kubernetes: which containers get what, as a patch of the pod template, and what to do with it in which order. Knows no
+//! cluster.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::workload::is_dns_label;
 use super::{
-    AppArmor, File, KubeVersion, Seccomp, ShipError, Shipment, Suggestions, Workload, operator, yaml,
+    AppArmor, File, KubeVersion, Seccomp, ShipError, Shipment, Suggestions, Workload, kustomize, operator,
+    yaml,
 };
 use crate::escape::{shell, terminal};
 
@@ -23,14 +24,46 @@ pub enum Role {
     Container,
 }
 
-/// The recorded containers of one workload, in the order of their names.
+/// The recorded containers of one workload.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Kubernetes {
     workload: Workload,
     namespace: String,
     version: KubeVersion,
     by_operator: bool,
-    containers: BTreeMap<String, (Role, Shipment)>,
+    /// In the order of the pod's specification, as far as it is known.
+    containers: Vec<Container>,
+    /// Whether it is.
+    order_is_known: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Container {
+    name: String,
+    role: Role,
+    shipment: Shipment,
+}
+
+impl Role {
+    /// The list in a pod's specification.
+    const fn list(self) -> &'static str {
+        match self {
+            Self::Init => "initContainers",
+            Self::Container => "containers",
+        }
+    }
+}
+
+/// One place of the pod's template and what is to be there.
+pub(super) struct Setting {
+    /// Whose.
+    pub(super) container: String,
+    /// `seccompProfile` or so.
+    pub(super) key: &'static str,
+    /// Below [`Kind::pod_path`](super::Kind::pod_path), as kustomize has paths.
+    pub(super) path: String,
+    /// What is to be there.
+    pub(super) value: Value,
 }
 
 /// Files, and what to do with them.
@@ -55,6 +88,8 @@ const APPARMOR_ANNOTATION: &str = "container.apparmor.security.beta.kubernetes.i
 const OPERATOR_FOLDER: &str = "operator/";
 /// Where a kubelet looks by default: its root directory, and `seccomp` in it.
 const KUBELET_FOLDER: &str = "/var/lib/kubelet/seccomp";
+/// Stands for the annotation, among keys of a security context.
+const ANNOTATION: &str = "apparmor";
 const NODES: &str = "nodes";
 
 impl Kubernetes {
@@ -72,7 +107,7 @@ impl Kubernetes {
     ) -> Result<Self, ShipError> {
         let mut owner: Option<(String, String)> = None;
         let mut told = None;
-        let mut containers: BTreeMap<String, (Role, Shipment)> = BTreeMap::new();
+        let mut containers: Vec<Container> = Vec::new();
         let pods: BTreeSet<String> = shipments.iter().flat_map(|shipment| shipment.pods.clone()).collect();
         for shipment in shipments {
             let (namespace, name, from, container) = shipment.container()?;
@@ -87,12 +122,15 @@ impl Kubernetes {
             }
             told = Some((name.to_owned(), from));
             let role = if init.iter().any(|name| name == container) { Role::Init } else { Role::Container };
-            let container = container.to_owned();
-            if containers.insert(container.clone(), (role, shipment)).is_some() {
-                return Err(ShipError::TwoRecordings(container));
+            let name = container.to_owned();
+            if containers.iter().any(|container| container.name == name) {
+                return Err(ShipError::TwoRecordings(name));
             }
+            containers.push(Container { name, role, shipment });
         }
-        if let Some(unknown) = init.iter().find(|name| !containers.contains_key(*name)) {
+        if let Some(unknown) =
+            init.iter().find(|name| !containers.iter().any(|container| container.name == **name))
+        {
             return Err(ShipError::NoInitContainer(unknown.clone()));
         }
         let (Some((namespace, _)), Some((name, from))) = (owner, told) else {
@@ -102,28 +140,27 @@ impl Kubernetes {
             Some(workload) => workload,
             None => Workload::of_pods(&name, from, &pods.iter().map(String::as_str).collect())?,
         };
-        Ok(Self { workload, namespace, version, by_operator, containers })
+        let order_is_known = sort(&mut containers);
+        Ok(Self { workload, namespace, version, by_operator, containers, order_is_known })
     }
 
-    /// The strategic merge patch that names the profiles, and changes nothing else. With the object's kind and name, as kustomize wants it.
+    /// The strategic merge patch that names the profiles, and changes nothing else. The API server puts the containers that it names into
+    /// its own order, among themselves.
     pub fn patch(&self) -> Value {
-        let mut annotations = BTreeMap::new();
-        let mut patch = self.object(|container, shipment| {
-            let mut context = json!({});
-            if let Some(seccomp) = &shipment.seccomp {
-                context["seccompProfile"] = localhost(&self.seccomp_path(seccomp));
-            }
-            if let Some(apparmor) = &shipment.apparmor {
-                if self.version < KubeVersion::APPARMOR_FIELD {
-                    annotations.insert(
-                        format!("{APPARMOR_ANNOTATION}{container}"),
-                        format!("localhost/{}", apparmor.name),
-                    );
-                } else {
-                    context["appArmorProfile"] = localhost(&apparmor.name);
-                }
-            }
-            context
+        let settings = self.settings();
+        let annotations: Map<String, Value> = settings
+            .iter()
+            .filter(|setting| setting.key == ANNOTATION)
+            .map(|setting| (format!("{APPARMOR_ANNOTATION}{}", setting.container), setting.value.clone()))
+            .collect();
+        let mut patch = self.object(|container| {
+            let fields = settings
+                .iter()
+                .filter(|setting| setting.container == container.name && setting.key != ANNOTATION);
+            fields
+                .map(|setting| (setting.key.to_owned(), setting.value.clone()))
+                .collect::<Map<_, _>>()
+                .into()
         });
         if !annotations.is_empty() {
             merge(&mut patch, self.workload.kind.around(json!({"metadata": {"annotations": annotations}})));
@@ -131,22 +168,38 @@ impl Kubernetes {
         patch
     }
 
-    /// The patch for what is suggested, if anything is.
-    pub fn suggestions(&self) -> Option<Value> {
-        let is_empty = self.containers.values().all(|(_, shipment)| shipment.suggestions.is_empty());
-        (!is_empty).then(|| self.object(|_, shipment| security_context(&shipment.suggestions)))
+    /// What names the profiles.
+    fn settings(&self) -> Vec<Setting> {
+        let mut settings = Vec::new();
+        for Container { name, role, shipment } in &self.containers {
+            let field = |key, profile: &str| Setting {
+                container: name.clone(),
+                key,
+                path: format!("spec.{}.[name={name}].securityContext.{key}", role.list()),
+                value: json!({"type": "Localhost", "localhostProfile": profile}),
+            };
+            settings.extend(
+                shipment.seccomp.iter().map(|seccomp| field("seccompProfile", &self.seccomp_path(seccomp))),
+            );
+            settings.extend(shipment.apparmor.iter().map(|apparmor| {
+                if self.version >= KubeVersion::APPARMOR_FIELD {
+                    return field("appArmorProfile", &apparmor.name);
+                }
+                Setting {
+                    container: name.clone(),
+                    key: ANNOTATION,
+                    path: format!("metadata.annotations.[{APPARMOR_ANNOTATION}{name}]"),
+                    value: json!(format!("localhost/{}", apparmor.name)),
+                }
+            }));
+        }
+        settings
     }
 
-    /// A component, so that it can be named in the kustomization that has the workload.
-    pub fn kustomization(&self) -> Value {
-        json!({
-            "apiVersion": "kustomize.config.k8s.io/v1alpha1",
-            "kind": "Component",
-            "patches": [{
-                "path": "patch.yaml",
-                "target": {"kind": self.workload.kind.as_str(), "name": self.workload.name},
-            }],
-        })
+    /// The patch for what is suggested, if anything is.
+    pub fn suggestions(&self) -> Option<Value> {
+        let is_empty = self.containers.iter().all(|container| container.shipment.suggestions.is_empty());
+        (!is_empty).then(|| self.object(|container| security_context(&container.shipment.suggestions)))
     }
 
     /// Everything. `out` is the folder that it will be written to, for the commands in the steps.
@@ -159,11 +212,8 @@ impl Kubernetes {
         let mut files = vec![
             File::new(&["patch.yaml"], yaml::document(&self.head(), &patch)),
             File::new(&["patch.json"], json),
-            File::new(
-                &["kustomization.yaml"],
-                yaml::document(&self.kustomization_head(), &self.kustomization()),
-            ),
         ];
+        files.extend(kustomize::files(&self.workload, &self.settings()));
         if let Some(suggestions) = self.suggestions() {
             files.push(File::new(
                 &["suggestions.yaml"],
@@ -183,7 +233,7 @@ impl Kubernetes {
         files.extend(
             apparmor.map(|apparmor| File::new(&[NODES, "apparmor", &apparmor.file()], apparmor.text.clone())),
         );
-        let contents = self.containers.iter().map(|(name, (role, shipment))| {
+        let contents = self.containers.iter().map(|Container { name, role, shipment }| {
             let role = if *role == Role::Init { "init container" } else { "container" };
             format!("{role} {name}: {}", profiles(shipment))
         });
@@ -197,11 +247,11 @@ impl Kubernetes {
     }
 
     fn seccomp(&self) -> impl Iterator<Item = &Seccomp> {
-        self.containers.values().filter_map(|(_, shipment)| shipment.seccomp.as_ref())
+        self.containers.iter().filter_map(|container| container.shipment.seccomp.as_ref())
     }
 
     fn apparmor(&self) -> impl Iterator<Item = &AppArmor> {
-        self.containers.values().filter_map(|(_, shipment)| shipment.apparmor.as_ref())
+        self.containers.iter().filter_map(|container| container.shipment.apparmor.as_ref())
     }
 
     fn seccomp_path(&self, seccomp: &Seccomp) -> String {
@@ -210,15 +260,15 @@ impl Kubernetes {
     }
 
     /// The object with a security context for each container, left out where `context` gives an empty one.
-    fn object(&self, mut context: impl FnMut(&str, &Shipment) -> Value) -> Value {
+    fn object(&self, context: impl Fn(&Container) -> Value) -> Value {
         let mut spec = json!({});
-        for (name, (role, shipment)) in &self.containers {
-            let context = context(name, shipment);
+        for container in &self.containers {
+            let context = context(container);
             if context == json!({}) {
                 continue;
             }
-            let list = if *role == Role::Init { "initContainers" } else { "containers" };
-            let container = json!({"name": name, "securityContext": context});
+            let list = container.role.list();
+            let container = json!({"name": container.name, "securityContext": context});
             match spec[list].as_array_mut() {
                 Some(list) => list.push(container),
                 None => spec[list] = json!([container]),
@@ -241,7 +291,7 @@ impl Kubernetes {
             String::new(),
             "First all profiles to every node, then this patch:".to_owned(),
         ];
-        head.extend(self.on_nodes().into_iter().map(|line| format!("- {line}")));
+        head.extend(self.on_nodes(str::to_owned).into_iter().map(|line| format!("- {line}")));
         head.push(self.apply("patch.yaml"));
         head.push("A container whose profile is not on its node does not start until it is: CreateContainerError, or for AppArmor under older".to_owned());
         head.push("kubelets a pod that stays Pending with the reason AppArmor.".to_owned());
@@ -253,16 +303,6 @@ impl Kubernetes {
         head
     }
 
-    fn kustomization_head(&self) -> Vec<String> {
-        vec![
-            format!(
-                "Adds patch.yaml to {}: name this folder under \"components\" in the kustomization that has it.",
-                self.workload
-            ),
-            "First all profiles to every node: see patch.yaml.".to_owned(),
-        ]
-    }
-
     fn suggestions_head(&self) -> Vec<String> {
         let mut head = vec![
             format!(
@@ -271,7 +311,7 @@ impl Kubernetes {
             ),
             "what the runtime calls and what the profiles need.".to_owned(),
         ];
-        for (name, (_, shipment)) in &self.containers {
+        for Container { name, shipment, .. } in &self.containers {
             head.push(String::new());
             head.push(format!("{name}:"));
             head.extend(shipment.suggestions.notes.iter().map(|note| format!("- {note}")));
@@ -280,31 +320,37 @@ impl Kubernetes {
     }
 
     fn warnings(&self) -> Vec<String> {
-        let all = self.containers.iter();
-        all.flat_map(|(name, (_, shipment))| {
+        let of_each = self.containers.iter().flat_map(|Container { name, shipment, .. }| {
             shipment.warnings.iter().map(move |what| format!("{name}: {what}"))
-        })
-        .collect()
+        });
+        let mut warnings: Vec<String> = of_each.collect();
+        let n_of = |role| self.containers.iter().filter(|container| container.role == role).count();
+        if !self.order_is_known && (n_of(Role::Init) > 1 || n_of(Role::Container) > 1) {
+            warnings.push("the order of the containers is not known, since they were not recorded together from the pod's start: the API server takes that of the patch, so bring the names in it, of init containers above all, into the order of the manifest".to_owned());
+        }
+        warnings
     }
 
-    /// What has to be on every node, and how it comes there.
-    fn on_nodes(&self) -> Vec<String> {
+    /// What has to be on every node, and how it comes there. `path` says where a file or folder of the output is.
+    fn on_nodes(&self, path: impl Fn(&str) -> String) -> Vec<String> {
         let mut lines = Vec::new();
         if self.seccomp().next().is_some() {
             lines.push(if self.by_operator {
-                "seccompprofiles.yaml to the security-profiles-operator (1.0 or later), until each has the status Installed".to_owned()
+                format!(
+                    "kubectl apply -f {}, and wait until `kubectl get seccompprofiles` says Installed for each",
+                    path("seccompprofiles.yaml")
+                )
             } else {
-                format!("{NODES}/seccomp/*.json to {KUBELET_FOLDER}/")
+                format!("on every node: the files of {} to {KUBELET_FOLDER}", path("nodes/seccomp"))
             });
         }
         if self.apparmor().next().is_some() {
-            let mut line = format!(
-                "{NODES}/apparmor/* to /etc/apparmor.d/, and loaded there: apparmor_parser -r -W FILE"
-            );
-            if self.by_operator {
-                line += " (the operator's AppArmorProfile takes no profile as a text)";
-            }
-            lines.push(line);
+            let other =
+                if self.by_operator { " (an AppArmorProfile of the operator takes no text)" } else { "" };
+            lines.push(format!(
+                "on every node: the files of {} to /etc/apparmor.d, each loaded by apparmor_parser -r -W FILE{other}",
+                path("nodes/apparmor")
+            ));
         }
         lines
     }
@@ -322,14 +368,7 @@ impl Kubernetes {
 
     fn steps(&self, out: &Path) -> Vec<String> {
         let path = |name: &str| shell(out.join(name).as_os_str().as_encoded_bytes());
-        let mut steps: Vec<String> =
-            self.on_nodes().into_iter().map(|line| format!("on every node: {line}")).collect();
-        if self.by_operator && self.seccomp().next().is_some() {
-            let file = path("seccompprofiles.yaml");
-            steps[0] = format!(
-                "kubectl apply -f {file}, and wait until `kubectl get seccompprofiles` says Installed"
-            );
-        }
+        let mut steps = self.on_nodes(path);
         if self.workload.kind.can_be_patched() {
             let patch = path("patch.yaml");
             steps.push(format!("kubectl patch {} -n {} --patch-file {patch}", self.workload, self.namespace));
@@ -369,8 +408,18 @@ pub(super) fn profiles(shipment: &Shipment) -> String {
     format!("{seccomp}, {}", of("AppArmor", shipment.apparmor.as_ref().map(|apparmor| &apparmor.name)))
 }
 
-fn localhost(name: &str) -> Value {
-    json!({"type": "Localhost", "localhostProfile": name})
+/// Brings containers into the order in which their pod started them, if they were recorded in one: the kubelet starts first init containers,
+/// then the others, as they stand in the specification (kubernetes pkg/kubelet/kuberuntime), and a younger cgroup has a greater id. Else
+/// into that of their names. Says which.
+fn sort(containers: &mut [Container]) -> bool {
+    containers.sort_by(|one, other| one.name.cmp(&other.name));
+    let mut sandboxes = containers.first().into_iter().flat_map(|first| first.shipment.first_cgroups.keys());
+    let in_all = |sandbox: &&String| {
+        containers.iter().all(|container| container.shipment.first_cgroups.contains_key(*sandbox))
+    };
+    let Some(sandbox) = sandboxes.find(in_all).cloned() else { return false };
+    containers.sort_by_key(|container| container.shipment.first_cgroups.get(&sandbox).copied());
+    true
 }
 
 fn security_context(suggestions: &Suggestions) -> Value {

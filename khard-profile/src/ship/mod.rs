@@ -3,11 +3,13 @@
 
 mod docker;
 mod kubernetes;
+mod kustomize;
 mod operator;
 mod suggest;
 mod workload;
 mod yaml;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -136,6 +138,8 @@ pub struct Shipment {
     pub warnings: Vec<String>,
     /// The pods' names.
     pods: Vec<String>,
+    /// The cgroup of the container's first attempt, by the pod sandbox's id.
+    first_cgroups: BTreeMap<String, u64>,
     /// The image, where all runs were of one.
     image: Option<String>,
 }
@@ -190,6 +194,7 @@ impl Shipment {
             apparmor,
             suggestions: Suggestions::new(recording),
             warnings,
+            first_cgroups: first_cgroups(recording),
             pods: containers().map(|run| run.pod.clone()).collect(),
             image: image.filter(|image| containers().all(|run| run.image == *image)),
             subject,
@@ -206,6 +211,12 @@ impl Shipment {
             }
         }
     }
+}
+
+fn first_cgroups(recording: &Recording) -> BTreeMap<String, u64> {
+    let runs = recording.runs().values().filter_map(|run| Some((run.id.cgroup_id, run.container.as_ref()?)));
+    let first = runs.filter(|(_, container)| container.attempt == 0);
+    first.map(|(cgroup_id, container)| (container.sandbox_id.clone(), cgroup_id)).collect()
 }
 
 impl Seccomp {

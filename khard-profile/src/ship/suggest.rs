@@ -90,6 +90,9 @@ impl Suggestions {
             });
             used.entry(name).or_insert_with(|| first.unwrap_or_else(|| "an unknown process".to_owned()));
         }
+        if used.is_empty() {
+            self.note("capabilities: none was used");
+        }
         for (name, first) in &used {
             self.notes.push(format!("capability {name}: used, first by {first}"));
         }

@@ -70,6 +70,15 @@ impl Kind {
         !matches!(self, Self::Job | Self::Pod)
     }
 
+    /// Where a pod's fields are in the object, with a dot at the end if they are not at its top.
+    pub(super) const fn pod_path(self) -> &'static str {
+        match self {
+            Self::Pod => "",
+            Self::CronJob => "spec.jobTemplate.spec.template.",
+            _ => "spec.template.",
+        }
+    }
+
     /// The object that holds `pod`, which is an object with `metadata` or `spec` of a pod or both.
     pub(super) fn around(self, pod: Value) -> Value {
         match self {

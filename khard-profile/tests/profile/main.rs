@@ -10,6 +10,7 @@ mod check_apparmor;
 mod diff;
 mod recording;
 mod seccomp;
+mod ship;
 mod summary;
 mod support;
 mod syscalls;

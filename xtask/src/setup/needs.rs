@@ -56,6 +56,12 @@ const NEEDS: &[Need] = &[
     need(&[Test], Command("redis-benchmark"), "redis-tools", "a workload"),
     need(&[Test], Command("python3"), "python3-minimal", "a workload"),
     need(&[Test], Command("git"), "git", "a workload"),
+    need(
+        &[Test],
+        File(&["/usr/lib/python3/dist-packages/yaml/__init__.py"]),
+        "python3-yaml",
+        "reads the YAML that khard writes",
+    ),
     need(&[Test], Command("apparmor_parser"), "apparmor", "compiles the profiles that tests write"),
 ];
 

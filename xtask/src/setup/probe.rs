@@ -14,6 +14,8 @@ use crate::{
 
 /// Folders that a plain user's PATH may lack.
 const SYSTEM_DIRS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+/// 1.30 has `securityContext.appArmorProfile`; Debian 12's (1.20) drops what it does not know.
+const OLDEST_KUBECTL_MINOR: u32 = 30;
 /// Where Debian's compiler is, beside whatever comes first in PATH.
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 
@@ -41,6 +43,17 @@ pub(crate) fn cargo_bin() -> Option<PathBuf> {
         .map(PathBuf::from)
         .or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
     home.map(|home| home.join("bin"))
+}
+
+/// Is there a kubectl that knows the fields for seccomp and AppArmor?
+pub(crate) fn kubectl() -> bool {
+    let path = super::path_with_cargo_bin().unwrap_or_default();
+    let said = Command::new("kubectl").args(["version", "--client"]).env("PATH", path).read_text();
+    let minor = |said: &str| -> Option<u32> {
+        let version = said.lines().find_map(|line| line.strip_prefix("Client Version: v1."))?;
+        version.split('.').next()?.parse().ok()
+    };
+    said.is_ok_and(|said| minor(&said).is_some_and(|minor| minor >= OLDEST_KUBECTL_MINOR))
 }
 
 /// Is this Debian package installed?

@@ -213,11 +213,10 @@ fn chosen(args: &TestArgs) -> Result<Vec<&'static Row>> {
 fn prepare(paths: &Paths, rows: &[&Row]) -> Result<(Built, Vec<TestProgram>)> {
     let mut purposes = vec![Purpose::Build];
     for row in rows {
-        purposes.extend(match row.place {
-            Place::Unit => None,
-            Place::Host => Some(Purpose::Test),
-            Place::Containers => Some(Purpose::Containers),
-            Place::Guest(..) | Place::Harness(_) => Some(Purpose::Vm),
+        purposes.push(match row.place {
+            Place::Unit | Place::Host => Purpose::Test,
+            Place::Containers => Purpose::Containers,
+            Place::Guest(..) | Place::Harness(_) => Purpose::Vm,
         });
     }
     setup::ensure(paths, &purposes)?;
