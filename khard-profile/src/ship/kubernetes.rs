@@ -81,7 +81,7 @@ pub struct Bundle {
     pub files: Vec<File>,
 }
 
-/// Below 1.30, with the container's name after it (kubernetes staging/src/k8s.io/api/core/v1/annotation_key_constants.go).
+/// Below 1.30, with the container's name after it (kubernetes `staging/src/k8s.io/api/core/v1/annotation_key_constants.go`).
 const APPARMOR_ANNOTATION: &str = "container.apparmor.security.beta.kubernetes.io/";
 /// Where the operator has the profiles, below the kubelet's folder for seccomp (security-profiles-operator 0.9 and later, whose
 /// resources are of the cluster: installation-usage.md).
@@ -311,6 +311,7 @@ impl Kubernetes {
             ),
             "what the runtime calls and what the profiles need.".to_owned(),
         ];
+        head.extend(self.order_warning().map(|warning| format!("Warning: {warning}.")));
         for Container { name, shipment, .. } in &self.containers {
             head.push(String::new());
             head.push(format!("{name}:"));
@@ -323,12 +324,15 @@ impl Kubernetes {
         let of_each = self.containers.iter().flat_map(|Container { name, shipment, .. }| {
             shipment.warnings.iter().map(move |what| format!("{name}: {what}"))
         });
-        let mut warnings: Vec<String> = of_each.collect();
+        of_each.chain(self.order_warning()).collect()
+    }
+
+    /// The API server brings what a patch names into the patch's order.
+    fn order_warning(&self) -> Option<String> {
         let n_of = |role| self.containers.iter().filter(|container| container.role == role).count();
-        if !self.order_is_known && (n_of(Role::Init) > 1 || n_of(Role::Container) > 1) {
-            warnings.push("the order of the containers is not known, since they were not recorded together from the pod's start: the API server takes that of the patch, so bring the names in it, of init containers above all, into the order of the manifest".to_owned());
-        }
-        warnings
+        let matters = n_of(Role::Init) > 1 || n_of(Role::Container) > 1;
+        let warning = "the order of the containers is not known, since they were not recorded together from the pod's start: the API server takes that of the patch, so bring the names in it, of init containers above all, into the order of the manifest";
+        (matters && !self.order_is_known).then(|| warning.to_owned())
     }
 
     /// What has to be on every node, and how it comes there. `path` says where a file or folder of the output is.
@@ -370,8 +374,8 @@ impl Kubernetes {
         let path = |name: &str| shell(out.join(name).as_os_str().as_encoded_bytes());
         let mut steps = self.on_nodes(path);
         if self.workload.kind.can_be_patched() {
-            let patch = path("patch.yaml");
-            steps.push(format!("kubectl patch {} -n {} --patch-file {patch}", self.workload, self.namespace));
+            let file = path("patch.yaml");
+            steps.push(format!("kubectl patch {} -n {} --patch-file {file}", self.workload, self.namespace));
         } else {
             steps.push(format!(
                 "{} cannot be changed once it is there: patch its manifest, then delete and create it: kubectl patch --local -f MANIFEST --patch-file {} -o yaml",
@@ -413,11 +417,9 @@ pub(super) fn profiles(shipment: &Shipment) -> String {
 /// into that of their names. Says which.
 fn sort(containers: &mut [Container]) -> bool {
     containers.sort_by(|one, other| one.name.cmp(&other.name));
-    let mut sandboxes = containers.first().into_iter().flat_map(|first| first.shipment.first_cgroups.keys());
-    let in_all = |sandbox: &&String| {
-        containers.iter().all(|container| container.shipment.first_cgroups.contains_key(*sandbox))
-    };
-    let Some(sandbox) = sandboxes.find(in_all).cloned() else { return false };
+    let in_all = |id: &&String| containers.iter().all(|one| one.shipment.first_cgroups.contains_key(*id));
+    let mut ids = containers.first().into_iter().flat_map(|first| first.shipment.first_cgroups.keys());
+    let Some(sandbox) = ids.find(in_all).cloned() else { return false };
     containers.sort_by_key(|container| container.shipment.first_cgroups.get(&sandbox).copied());
     true
 }
@@ -440,13 +442,13 @@ fn security_context(suggestions: &Suggestions) -> Value {
 }
 
 /// Puts what is in one object into another.
-fn merge(into: &mut Value, from: Value) {
-    match (into, from) {
-        (Value::Object(into), Value::Object(from)) => {
-            for (key, value) in from {
+fn merge(into: &mut Value, other: Value) {
+    match (into, other) {
+        (Value::Object(into), Value::Object(other)) => {
+            for (key, value) in other {
                 merge(into.entry(key).or_insert(Value::Null), value);
             }
         }
-        (into, from) => *into = from,
+        (into, other) => *into = other,
     }
 }

@@ -1,14 +1,16 @@
 //! Owns a seccomp profile as a `SeccompProfile` of the security-profiles-operator. Knows nothing else of the operator.
 //!
-//! The form of its API's v1, since 1.0 the only one that stays (api/seccompprofile/v1/seccompprofile_types.go): a resource of the cluster,
+//! The form of its API's v1, since 1.0 the only one that stays (`api/seccompprofile/v1/seccompprofile_types.go`): a resource of the cluster,
 //! without a field for `defaultErrnoRet`. There is no such form of khard's AppArmor profiles: an `AppArmorProfile` takes no text, and its
-//! lists cannot say most rules (api/apparmorprofile/v1/apparmorprofile_types.go).
+//! lists cannot say most rules (`api/apparmorprofile/v1/apparmorprofile_types.go`).
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
 use super::{Seccomp, ShipError, yaml};
+use crate::recording::Abi;
+use crate::seccomp::Arch;
 use crate::syscalls;
 
 /// What calls get that a kernel does not have (include/uapi/asm-generic/errno.h).
@@ -29,43 +31,32 @@ pub(super) fn document(seccomp: &Seccomp) -> Result<String, ShipError> {
 
 /// The resource.
 fn resource(seccomp: &Seccomp) -> Result<Value, ShipError> {
-    let mut spec = Map::new();
-    let mut default_errno = None;
-    for (key, value) in &seccomp.profile {
-        match key.as_str() {
-            "defaultAction" | "architectures" | "flags" => drop(spec.insert(key.clone(), value.clone())),
-            "defaultErrnoRet" => default_errno = value.as_i64(),
-            "syscalls" => {}
-            other => return Err(ShipError::NotForOperator(other.to_owned())),
-        }
+    let known = ["defaultAction", "defaultErrnoRet", "architectures", "flags", "syscalls"];
+    if let Some(other) = seccomp.profile.keys().find(|key| !known.contains(&key.as_str())) {
+        return Err(ShipError::NotForOperator(other.clone()));
     }
-    let is_errno = |rule: &Value, key: &str| rule.get(key).is_some_and(|action| action == "SCMP_ACT_ERRNO");
-    let default_is_errno =
-        seccomp.profile.get("defaultAction").is_some_and(|action| action == "SCMP_ACT_ERRNO");
+    let mut spec = seccomp.profile.clone();
+    let default_errno = spec.remove("defaultErrnoRet").and_then(|errno| errno.as_i64()).unwrap_or(EPERM);
     let mut rules: Vec<Value> =
-        seccomp.profile.get("syscalls").and_then(Value::as_array).cloned().unwrap_or_default();
-    if default_is_errno && let Some(errno) = default_errno.filter(|errno| *errno != EPERM) {
-        if errno != ENOSYS {
-            return Err(ShipError::NotForOperator("defaultErrnoRet".to_owned()));
-        }
-        // What the default says now. libseccomp refuses a rule that repeats it (EACCES, src/db.c).
-        let names = unnamed(&seccomp.profile, &rules);
-        rules.retain(|rule| {
-            !is_errno(rule, "action")
-                || rule.get("errnoRet").is_some_and(|errno| *errno != json!(EPERM))
-                || rule.get("args").is_some()
-        });
-        if !names.is_empty() {
-            rules.push(json!({"names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": ENOSYS}));
+        spec.remove("syscalls").as_ref().and_then(Value::as_array).cloned().unwrap_or_default();
+    for rule in &rules {
+        let mut keys = rule.as_object().into_iter().flatten().map(|(key, _)| key);
+        if let Some(other) = keys.find(|key| !["names", "action", "errnoRet", "args"].contains(&key.as_str()))
+        {
+            return Err(ShipError::NotForOperator(other.clone()));
         }
     }
-    for rule in &rules {
-        let keys = rule.as_object().into_iter().flatten().map(|(key, _)| key.as_str());
-        if let Some(other) =
-            keys.into_iter().find(|key| !["names", "action", "errnoRet", "args"].contains(key))
-        {
-            return Err(ShipError::NotForOperator(other.to_owned()));
+    match (spec.get("defaultAction").and_then(Value::as_str), default_errno) {
+        (Some("SCMP_ACT_ERRNO"), ENOSYS) => {
+            let names = unnamed(&spec, &rules);
+            rules.retain(|rule| !repeats_default(rule));
+            if !names.is_empty() {
+                rules.push(json!({"names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": ENOSYS}));
+            }
         }
+        (Some("SCMP_ACT_ERRNO"), EPERM) => {}
+        (Some("SCMP_ACT_ERRNO"), _) => return Err(ShipError::NotForOperator("defaultErrnoRet".to_owned())),
+        _ => {}
     }
     spec.insert("syscalls".to_owned(), Value::Array(rules));
     Ok(json!({
@@ -74,6 +65,12 @@ fn resource(seccomp: &Seccomp) -> Result<Value, ShipError> {
         "metadata": {"name": seccomp.name},
         "spec": spec,
     }))
+}
+
+/// Whether a rule says what the default says where it has no errno of its own. libseccomp refuses such a rule (EACCES, src/db.c).
+fn repeats_default(rule: &Value) -> bool {
+    let errno = rule.get("errnoRet").map_or(Some(EPERM), Value::as_i64);
+    rule["action"] == "SCMP_ACT_ERRNO" && errno == Some(EPERM) && rule.get("args").is_none()
 }
 
 /// The calls of the profile's architectures that no rule names.
@@ -87,12 +84,10 @@ fn unnamed(profile: &Map<String, Value>, rules: &[Value]) -> BTreeSet<&'static s
             .map(str::to_owned)
             .collect()
     };
-    let named: BTreeSet<String> = rules.iter().flat_map(|rule| strings(rule.get("names"))).collect();
-    let architectures = strings(profile.get("architectures"));
-    let abis = crate::recording::Abi::ALL
-        .into_iter()
-        .filter(|abi| architectures.contains(&crate::seccomp::Arch::from(*abi).to_string()));
+    let said: BTreeSet<String> = rules.iter().flat_map(|rule| strings(rule.get("names"))).collect();
+    let listed = strings(profile.get("architectures"));
+    let abis = Abi::ALL.into_iter().filter(|abi| listed.contains(&Arch::from(*abi).to_string()));
     let exists = |call: &&syscalls::Syscall| call.since != syscalls::Since::Never;
     let names = abis.flat_map(syscalls::of_abi).filter(exists).map(|call| call.name);
-    names.filter(|name| !named.contains(*name)).collect()
+    names.filter(|name| !said.contains(*name)).collect()
 }

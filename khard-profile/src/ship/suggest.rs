@@ -156,20 +156,26 @@ fn written(what: &Access) -> Option<&[u8]> {
         Access::Link { link, .. } => Some(link.as_slice()),
         Access::File(file) => {
             let needs = match file.op {
-                FileOp::Create | FileOp::Mkdir | FileOp::Rmdir | FileOp::Unlink | FileOp::Symlink => true,
-                FileOp::RenameFrom | FileOp::RenameTo | FileOp::Truncate | FileOp::Chmod | FileOp::Chown => {
-                    true
-                }
-                FileOp::Open | FileOp::Receive => {
-                    let writes = [FilePerms::WRITE, FilePerms::APPEND, FilePerms::CREATE, FilePerms::DELETE];
-                    writes.into_iter().any(|perm| file.perms.contains(perm))
-                }
                 FileOp::Lock
                 | FileOp::Mmap
                 | FileOp::Mprotect
                 | FileOp::Exec
                 | FileOp::Connect
                 | FileOp::Send => false,
+                FileOp::Open | FileOp::Receive => {
+                    let writes = [FilePerms::WRITE, FilePerms::APPEND, FilePerms::CREATE, FilePerms::DELETE];
+                    writes.into_iter().any(|perm| file.perms.contains(perm))
+                }
+                FileOp::Create
+                | FileOp::Mkdir
+                | FileOp::Rmdir
+                | FileOp::Unlink
+                | FileOp::Symlink
+                | FileOp::RenameFrom
+                | FileOp::RenameTo
+                | FileOp::Truncate
+                | FileOp::Chmod
+                | FileOp::Chown => true,
             };
             needs.then_some(file.path.as_slice())
         }

@@ -55,7 +55,7 @@ impl Kind {
         }
     }
 
-    /// CronJob was in beta before 1.21.
+    /// `CronJob` was in beta before 1.21.
     pub(super) fn api_version(self, version: KubeVersion) -> &'static str {
         match self {
             Self::Pod => "v1",
