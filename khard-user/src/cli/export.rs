@@ -166,7 +166,9 @@ fn shipment(dir: &Path) -> Result<Shipment> {
 const OPTIONAL: [&str; 3] = ["suggestions.yaml", "seccompprofiles.yaml", "compose.suggestions.yaml"];
 
 fn write(bundle: &Bundle, out: &OutDir) -> Result<()> {
-    OPTIONAL.iter().for_each(|name| out.remove(name));
+    for name in OPTIONAL {
+        out.remove(name);
+    }
     for file in &bundle.files {
         match file.path.as_slice() {
             [name] => drop(out.write(&file_name(name), &file.content)?),
