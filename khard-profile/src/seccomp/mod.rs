@@ -13,7 +13,9 @@ pub use floor::{
 };
 pub use name::profile_name;
 pub use oci::{Action, Arch, LinuxSeccomp, Rule};
-pub use runtime_default::{RuntimeDefault, runtime_default};
+pub use runtime_default::{
+    DEFAULT_CAPS, RUNTIME_DEFAULT_PROFILE, RUNTIME_DEFAULT_VERSION, RuntimeDefault, runtime_default,
+};
 
 use crate::recording::{Abi, Phase, PhaseSet, Recording, SyscallKey};
 use crate::syscalls::{self, Syscall};
