@@ -118,6 +118,11 @@ pub fn by_number(abi: Abi, nr: u32) -> Option<&'static Syscall> {
     BY_NUMBER.get(&(abi, nr)).copied()
 }
 
+/// Every call, by name.
+pub fn all() -> impl Iterator<Item = &'static Syscall> {
+    BY_NAME.values()
+}
+
 /// Every call of an ABI, by name.
 pub fn of_abi(abi: Abi) -> impl Iterator<Item = &'static Syscall> {
     BY_NAME.values().filter(move |call| call.number(abi).is_some())

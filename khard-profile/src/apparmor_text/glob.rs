@@ -92,6 +92,19 @@ impl Pattern {
         matches!(self.programs.as_slice(), [only] if only.states.is_empty() && only.prefix == bytes)
     }
 
+    /// What every match begins with; `None` if it has several beginnings.
+    pub(crate) fn prefix(&self) -> Option<&[u8]> {
+        match self.programs.as_slice() {
+            [program] => Some(&program.prefix),
+            _ => None,
+        }
+    }
+
+    /// True if it matches one text alone.
+    pub(crate) fn is_literal(&self) -> bool {
+        matches!(self.programs.as_slice(), [program] if program.states.is_empty())
+    }
+
     /// True if the whole of `bytes` matches.
     pub(crate) fn matches(&self, bytes: &[u8]) -> bool {
         self.programs.iter().any(|program| program.matches(bytes))

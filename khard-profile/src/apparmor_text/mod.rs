@@ -56,12 +56,18 @@ pub struct ParsedProfile {
     pub line: usize,
     /// What its `abi` line asks for, such as `3.0`; `None`: no such line.
     pub abi: Option<String>,
+    /// It says itself, by a path, which programs it attaches to.
+    pub attaches: bool,
     /// Its flags that matter here.
     pub flags: Flags,
     /// Its own rules, in the order of the text.
     pub rules: Vec<Rule>,
     /// What is part of it and not judged, each with its line: includes, hats, child profiles, aliases.
     pub unjudged: Vec<Unjudged>,
+    /// The files that it includes, as written.
+    pub includes: Vec<String>,
+    /// The names of its hats and child profiles.
+    pub inner: Vec<Bytes>,
 }
 
 /// What the flags of a profile change.
@@ -160,6 +166,8 @@ pub(crate) struct FileRule {
     pub(crate) link: Option<LinkTo>,
     /// What becomes of the profile on exec.
     pub(crate) exec: Option<Exec>,
+    /// Of [`Exec::Other`].
+    pub(crate) transition: Option<Transition>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,6 +185,15 @@ pub(crate) enum Exec {
     Inherit,
     /// Another: `px`, `cx`, `ux` and what is made of them.
     Other,
+}
+
+/// To which profile an exec changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Transition {
+    /// `px`, `cx`, `ux`, `pix`, …, in small letters.
+    pub(crate) mode: String,
+    /// What follows the arrow.
+    pub(crate) to: Option<Bytes>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

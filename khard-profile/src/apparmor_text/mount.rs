@@ -34,6 +34,12 @@ const MAGIC: (u64, u64) = (0xc0ed_0000, 0xffff_0000);
 const IGNORED: u64 = 1 << 22 | 1 << 28 | 1 << 29 | 1 << 30;
 
 impl MountRule {
+    /// True if it may give what is there already a second name or another one: binds and moves.
+    pub(crate) fn gives_other_names(&self) -> bool {
+        let moves = |options: Options| options.flags & (ms::BIND | ms::MOVE) != 0;
+        !self.is_remount && self.fstypes.is_empty() && self.options.is_none_or(moves)
+    }
+
     /// True if the rule is about this mount.
     pub(crate) fn covers(&self, fstype: &[u8], source: &[u8], target: &[u8], flags: u64) -> bool {
         let flags = if flags & MAGIC.1 == MAGIC.0 { flags & !MAGIC.1 } else { flags } & !IGNORED;

@@ -175,6 +175,7 @@ fn alias(statement: &Statement, preamble: &mut Preamble) -> Result<(), ProfileTe
 struct Head {
     name: Vec<u8>,
     flags: Flags,
+    attaches: bool,
 }
 
 fn head(statement: &Statement, is_inner: bool) -> Result<Head, ProfileTextError> {
@@ -195,9 +196,10 @@ fn head(statement: &Statement, is_inner: bool) -> Result<Head, ProfileTextError>
         )));
     }
     let mut flags = Flags::default();
+    let mut attaches = !is_inner && name.text.starts_with(b"/");
     for (place, token) in rest.iter().enumerate() {
         match token {
-            Token::Word(word) if place == 0 && word.is_path() => {}
+            Token::Word(word) if place == 0 && word.is_path() => attaches = true,
             Token::Condition { key, values, .. } if key == "flags" => {
                 set_flags(&mut flags, values).map_err(bad)?;
             }
@@ -206,7 +208,7 @@ fn head(statement: &Statement, is_inner: bool) -> Result<Head, ProfileTextError>
             _ => return Err(expected()),
         }
     }
-    Ok(Head { name: name.text.clone(), flags })
+    Ok(Head { name: name.text.clone(), flags, attaches })
 }
 
 fn set_flags(flags: &mut Flags, words: &[Word]) -> Result<(), String> {
@@ -244,16 +246,19 @@ fn profile(
     preamble: &Preamble,
     depth: usize,
 ) -> Result<ParsedProfile, ProfileTextError> {
-    let Head { name, flags } = head(statement, depth > 0)?;
+    let Head { name, flags, attaches } = head(statement, depth > 0)?;
     let mut variables = preamble.variables.clone();
     variables.insert(b"profile_name".to_vec(), vec![name.clone()]);
     let mut profile = ParsedProfile {
         name: name.into(),
         line: statement.line,
         abi: preamble.abi.clone(),
+        attaches,
         flags,
         rules: Vec::new(),
         unjudged: preamble.unjudged.clone(),
+        includes: Vec::new(),
+        inner: Vec::new(),
     };
     if preamble.includes_tunables {
         let what = "the variables of <tunables/…> are taken as AppArmor ships them".to_owned();
@@ -301,6 +306,7 @@ fn body(
         if at_include(lexer) {
             let (line, include) = include(lexer)?;
             profile.unjudged.push(Unjudged { line, what: include.what, may_grant: true });
+            profile.includes.push(include.name);
             continue;
         }
         let mut statement = lexer.statement()?;
@@ -321,6 +327,7 @@ fn body(
             let what =
                 format!("the hat or child profile {} is not judged", escape::terminal(child.name.as_slice()));
             profile.unjudged.push(Unjudged { line, what, may_grant: false });
+            profile.inner.push(child.name);
         }
     }
 }

@@ -8,7 +8,7 @@ use super::mount::{MountRule, Options};
 use super::names;
 use super::{
     Exec, FileRule, LinkTo, ProfileTextError, PtracePerms, PtraceRule, Rule, RuleKind, Scope, SignalRule,
-    Ways,
+    Transition, Ways,
 };
 use crate::recording::FilePerms;
 
@@ -173,6 +173,7 @@ fn every_file() -> FileRule {
         perms: perms.or(FilePerms::EXEC).or(FilePerms::MMAP_EXEC),
         link: Some(LinkTo { target: None, subset: true }),
         exec: Some(Exec::Inherit),
+        transition: None,
     }
 }
 
@@ -215,11 +216,13 @@ struct Letters {
     perms: FilePerms,
     link: bool,
     exec: Option<Exec>,
+    /// As it is written.
+    mode: String,
 }
 
 /// The letters of a file rule (`parse_sub_perms`, `parser_misc.c`).
 fn perms(word: &Word, deny: bool) -> Result<Letters, Problem> {
-    let mut found = Letters { perms: FilePerms::EMPTY, link: false, exec: None };
+    let mut found = Letters { perms: FilePerms::EMPTY, link: false, exec: None, mode: String::new() };
     let mut exec: Option<String> = None;
     let text = word.plain().to_ascii_lowercase();
     let mut letters = text.chars().peekable();
@@ -260,6 +263,7 @@ fn perms(word: &Word, deny: bool) -> Result<Letters, Problem> {
         if mode.contains('i') {
             found.perms = found.perms.or(FilePerms::MMAP_EXEC);
         }
+        found.mode = mode;
     }
     if found.perms.contains(FilePerms::WRITE.or(FilePerms::APPEND)) {
         return bad(format!("{}: w and a exclude each other: w is both", word.shown()));
@@ -285,16 +289,18 @@ fn file(tokens: &[Token], deny: bool, scopes: Scopes<'_>) -> Result<RuleKind, Pr
     if !is_perms(letters) {
         return bad(format!("{} are no permissions: they are letters out of rwalkmx", letters.shown()));
     }
-    let Letters { perms, link, exec } = perms(letters, deny)?;
+    let Letters { perms, link, exec, mode } = perms(letters, deny)?;
     if safe && exec.is_none() {
         return bad("safe and unsafe are for exec modes");
     }
+    let transition =
+        (exec == Some(Exec::Other)).then(|| Transition { mode, to: to.map(|to| to.text.clone().into()) });
     let link = match (link, to) {
         (false, _) => None,
         (true, None) => Some(LinkTo { target: None, subset: true }),
         (true, Some(target)) => Some(LinkTo { target: Some(path(target, scopes)?), subset: true }),
     };
-    Ok(RuleKind::File(FileRule { path: Some(path(name, scopes)?), perms, link, exec }))
+    Ok(RuleKind::File(FileRule { path: Some(path(name, scopes)?), perms, link, exec, transition }))
 }
 
 /// `link [subset] NEW -> FILE`.
@@ -307,7 +313,13 @@ fn link(tokens: &[Token], scopes: Scopes<'_>) -> Result<RuleKind, Problem> {
         return bad("a link rule is: link [subset] /new -> /file");
     };
     let link = Some(LinkTo { target: Some(path(target, scopes)?), subset });
-    Ok(RuleKind::File(FileRule { path: Some(path(new, scopes)?), perms: FilePerms::EMPTY, link, exec: None }))
+    Ok(RuleKind::File(FileRule {
+        path: Some(path(new, scopes)?),
+        perms: FilePerms::EMPTY,
+        link,
+        exec: None,
+        transition: None,
+    }))
 }
 
 fn capability(tokens: &[Token]) -> Result<RuleKind, Problem> {

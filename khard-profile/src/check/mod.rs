@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 pub use apparmor::check_apparmor;
 pub use refused::{Asked, Refused};
 pub use seccomp::{CheckedCall, Outcome, Profile, ProfileError, Report, Verdict, check};
+pub(crate) use seccomp::{Rule, Target, keys};
 
 use crate::recording::PhaseSet;
 

@@ -4,7 +4,7 @@
 mod apparmor;
 mod markdown;
 pub(crate) mod opens;
-mod risky;
+pub(crate) mod risky;
 mod text;
 mod words;
 

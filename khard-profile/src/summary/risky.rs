@@ -2,7 +2,7 @@
 
 /// Name and reason, in the order of interest. Calls with the same reason stand together and are shown together.
 #[rustfmt::skip]
-pub(super) const RISKY: [(&str, &str); 75] = [
+pub(crate) const RISKY: [(&str, &str); 75] = [
     ("unshare", "makes namespaces; a user namespace opens much of the kernel to whoever makes it"),
     ("setns", "enters the namespaces of other processes"),
     ("clone3", "makes namespaces too, with flags in memory that no filter can read"),

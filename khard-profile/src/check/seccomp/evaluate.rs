@@ -17,13 +17,18 @@ use crate::syscalls;
 
 /// Where a profile is asked about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Target {
+pub(crate) struct Target {
     native: Option<Abi>,
     kernel: Option<(u32, u32)>,
 }
 
 impl Target {
-    pub(super) fn of(host: &Host) -> Self {
+    /// A host of an ABI, with a kernel that is not known.
+    pub(crate) fn native(abi: Abi) -> Self {
+        Self { native: Some(abi), kernel: None }
+    }
+
+    pub(crate) fn of(host: &Host) -> Self {
         Self { native: Abi::native_of(&host.machine), kernel: kernel_version(&host.kernel) }
     }
 
@@ -41,12 +46,12 @@ impl Target {
 
 /// One thing that can happen to a call, and when.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Branch {
-    pub(super) outcome: Outcome,
+pub(crate) struct Branch {
+    pub(crate) outcome: Outcome,
     /// The place of the rule, or what else decides.
-    pub(super) by: String,
+    pub(crate) by: String,
     /// In words; empty: always.
-    pub(super) when: Vec<String>,
+    pub(crate) when: Vec<String>,
 }
 
 /// One thing that can happen to a call, whatever rule it comes from.
@@ -62,7 +67,7 @@ const MAX_CAPS: usize = 12;
 
 impl Profile {
     /// Everything that can happen to a call. One branch: it is certain.
-    pub(super) fn branches(
+    pub(crate) fn branches(
         &self,
         key: SyscallKey,
         target: &Target,
@@ -162,7 +167,7 @@ impl Profile {
     }
 
     /// Whether the profile itself lists an ABI.
-    fn lists(&self, abi: Abi, target: &Target) -> bool {
+    pub(crate) fn lists(&self, abi: Abi, target: &Target) -> bool {
         let of_host = target.native.map(|native| Arch::from(native).to_string());
         let entry = self.arch_map.iter().find(|(arch, _)| Some(arch) == of_host.as_ref());
         let from_map = entry.into_iter().flat_map(|(arch, with_it)| std::iter::once(arch).chain(with_it));
@@ -173,7 +178,7 @@ impl Profile {
     /// runc puts a filter before the profile's (libcontainer/seccomp/patchbpf): numbers above the largest that the profile
     /// names return ENOSYS, unless the default action lets calls through or already does that. Only listed architectures
     /// have it.
-    fn runc_answers_enosys(&self, key: SyscallKey, target: &Target) -> bool {
+    pub(crate) fn runc_answers_enosys(&self, key: SyscallKey, target: &Target) -> bool {
         let numbers = self.rules.iter().flat_map(|rule| &rule.names);
         let largest = numbers.filter_map(|name| syscalls::by_name(name)?.number(key.abi)).max();
         !self.default.is_allowed()

@@ -13,8 +13,9 @@ use super::Question;
 use crate::recording::{Phase, PhaseSet, Recording, Seen, SyscallKey, Witness};
 use crate::seccomp::Action;
 use crate::syscalls;
-pub(crate) use evaluate::Way;
-use evaluate::{Branch, Target};
+use evaluate::Branch;
+pub(crate) use evaluate::{Target, Way};
+pub(crate) use profile::{Rule, keys};
 
 /// The answer.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,38 +13,52 @@ use crate::seccomp::Action;
 /// Larger files are no profiles: Docker's default has 14 KiB.
 const MAX_BYTES: usize = 4 << 20;
 
+/// The keys of each kind of object, in OCI's, Docker's and Podman's form together.
+#[rustfmt::skip]
+pub(crate) mod keys {
+    pub(crate) const PROFILE: &[&str] = &[
+        "defaultAction", "defaultErrnoRet", "defaultErrno", "architectures", "archMap", "syscalls", "flags", "listenerPath",
+        "listenerMetadata",
+    ];
+    pub(crate) const ENTRY: &[&str] =
+        &["name", "names", "action", "errnoRet", "errno", "args", "comment", "includes", "excludes"];
+    pub(crate) const CONDITION: &[&str] = &["index", "value", "valueTwo", "op"];
+    pub(crate) const FILTER: &[&str] = &["caps", "arches", "minKernel"];
+    pub(crate) const ARCH_MAP: &[&str] = &["architecture", "subArchitectures"];
+}
+
 /// A profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
-    pub(super) default: Outcome,
-    pub(super) architectures: Vec<String>,
+    pub(crate) default: Outcome,
+    pub(crate) architectures: Vec<String>,
     /// Docker's form: the host's own architecture → the ones that come with it.
-    pub(super) arch_map: Vec<(String, Vec<String>)>,
-    pub(super) rules: Vec<Rule>,
+    pub(crate) arch_map: Vec<(String, Vec<String>)>,
+    pub(crate) rules: Vec<Rule>,
 }
 
 /// One entry of `syscalls`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Rule {
+pub(crate) struct Rule {
     /// Where it stands, such as `syscalls[3]`.
-    pub(super) place: String,
-    pub(super) names: BTreeSet<String>,
-    pub(super) outcome: Outcome,
-    pub(super) conditions: Vec<Condition>,
-    pub(super) includes: Filter,
-    pub(super) excludes: Filter,
+    pub(crate) place: String,
+    pub(crate) names: BTreeSet<String>,
+    pub(crate) outcome: Outcome,
+    pub(crate) conditions: Vec<Condition>,
+    pub(crate) includes: Filter,
+    pub(crate) excludes: Filter,
 }
 
 /// When a rule is part of the profile at all (Docker, Podman).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Filter {
-    pub(super) caps: Vec<String>,
-    pub(super) arches: Vec<String>,
-    pub(super) min_kernel: Option<(u32, u32)>,
+pub(crate) struct Filter {
+    pub(crate) caps: Vec<String>,
+    pub(crate) arches: Vec<String>,
+    pub(crate) min_kernel: Option<(u32, u32)>,
 }
 
 impl Filter {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
@@ -85,15 +99,15 @@ impl fmt::Display for Outcome {
 
 /// A condition on one argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Condition {
-    pub(super) index: u8,
-    pub(super) op: Op,
-    pub(super) value: u64,
-    pub(super) value_two: u64,
+pub(crate) struct Condition {
+    pub(crate) index: u8,
+    pub(crate) op: Op,
+    pub(crate) value: u64,
+    pub(crate) value_two: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Op {
+pub(crate) enum Op {
     Ne,
     Lt,
     Le,
@@ -150,19 +164,13 @@ impl Profile {
         if json.len() > MAX_BYTES {
             return Err(ProfileError::TooLarge { found: json.len(), limit: MAX_BYTES });
         }
-        let value: Value = serde_json::from_slice(json).map_err(ProfileError::NotJson)?;
-        let top = At { value: &value, place: String::new() };
-        let object = top.object(&[
-            "defaultAction",
-            "defaultErrnoRet",
-            "defaultErrno",
-            "architectures",
-            "archMap",
-            "syscalls",
-            "flags",
-            "listenerPath",
-            "listenerMetadata",
-        ])?;
+        Self::from_value(&serde_json::from_slice(json).map_err(ProfileError::NotJson)?)
+    }
+
+    /// The same of JSON that is read already.
+    pub(crate) fn from_value(value: &Value) -> Result<Self, ProfileError> {
+        let top = At { value, place: String::new() };
+        let object = top.object(keys::PROFILE)?;
         let default_action = top
             .get(object, "defaultAction")
             .ok_or_else(|| top.bad("there is no defaultAction".to_owned()))?;
@@ -270,9 +278,7 @@ fn outcome(at: &At<'_>, errno_ret: Option<At<'_>>, errno: Option<At<'_>>) -> Res
 }
 
 fn rule(at: &At<'_>) -> Result<Rule, ProfileError> {
-    let object = at.object(&[
-        "name", "names", "action", "errnoRet", "errno", "args", "comment", "includes", "excludes",
-    ])?;
+    let object = at.object(keys::ENTRY)?;
     let mut names = strings(at.get(object, "names"))?;
     if let Some(name) = at.get(object, "name").filter(|name| name.value != "") {
         if !names.is_empty() {
@@ -292,7 +298,7 @@ fn rule(at: &At<'_>) -> Result<Rule, ProfileError> {
 }
 
 fn condition(at: &At<'_>) -> Result<Condition, ProfileError> {
-    let object = at.object(&["index", "value", "valueTwo", "op"])?;
+    let object = at.object(keys::CONDITION)?;
     let op_at = at.get(object, "op").ok_or_else(|| at.bad("there is no op".to_owned()))?;
     let op = match op_at.string()? {
         "SCMP_CMP_NE" => Op::Ne,
@@ -313,7 +319,7 @@ fn condition(at: &At<'_>) -> Result<Condition, ProfileError> {
 
 fn filter(at: Option<At<'_>>) -> Result<Filter, ProfileError> {
     let Some(at) = at else { return Ok(Filter::default()) };
-    let object = at.object(&["caps", "arches", "minKernel"])?;
+    let object = at.object(keys::FILTER)?;
     let min_kernel = match at.get(object, "minKernel") {
         None => None,
         Some(version) => {
@@ -336,7 +342,7 @@ pub(super) fn kernel_version(text: &str) -> Option<(u32, u32)> {
 }
 
 fn arch_map_entry(at: &At<'_>) -> Result<(String, Vec<String>), ProfileError> {
-    let object = at.object(&["architecture", "subArchitectures"])?;
+    let object = at.object(keys::ARCH_MAP)?;
     let of_host =
         at.get(object, "architecture").ok_or_else(|| at.bad("there is no architecture".to_owned()))?;
     let with_it = strings(at.get(object, "subArchitectures"))?;
