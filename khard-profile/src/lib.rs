@@ -7,6 +7,7 @@ pub mod check;
 pub mod diff;
 pub mod escape;
 pub mod explain;
+pub mod lint;
 pub mod recording;
 pub mod seccomp;
 pub mod ship;

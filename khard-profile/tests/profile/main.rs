@@ -8,6 +8,7 @@ mod bpf;
 mod check;
 mod check_apparmor;
 mod diff;
+mod lint;
 mod recording;
 mod seccomp;
 mod ship;
