@@ -10,6 +10,7 @@ mod doctor;
 mod explain;
 mod export;
 mod generate;
+mod lint;
 mod merge;
 mod replay;
 mod targets;
@@ -78,6 +79,8 @@ enum Verb {
     Verify(Box<verify::Args>),
     /// What is different between two recordings or two profiles, and what does each addition open?
     Diff(diff::Args),
+    /// What is wrong with these profiles, by whomever they were written? Would the runtime's default do?
+    Lint(lint::Args),
     /// Why is this rule in the profile? Who did it, when, in how many runs?
     Explain(explain::Args),
     /// Write the profiles in the forms that Kubernetes, Docker, Podman and Compose take
@@ -212,6 +215,7 @@ pub fn main() -> ExitCode {
             (verify::run(*args, cli.quiet), failure)
         }
         Verb::Diff(args) => (diff::run(&args), ERROR),
+        Verb::Lint(args) => (lint::run(&args), ERROR),
         Verb::Explain(args) => (explain::run(&args), ERROR),
         Verb::Export(args) => (export::run(&args), ERROR),
         Verb::Doctor(args) => (doctor::run(&args), ERROR),
