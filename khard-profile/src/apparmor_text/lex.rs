@@ -56,6 +56,8 @@ pub(super) enum End {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Statement {
     pub(super) line: usize,
+    /// Its first byte in the whole text.
+    pub(super) start: usize,
     /// As written.
     pub(super) text: Vec<u8>,
     pub(super) tokens: Vec<Token>,
@@ -254,12 +256,12 @@ impl<'a> Lexer<'a> {
                 [b',', ..] => {
                     let text = text();
                     self.advance(1);
-                    return Ok(Statement { line, text, tokens, end: End::Comma });
+                    return Ok(Statement { line, start, text, tokens, end: End::Comma });
                 }
                 [b'{', after, ..] if after.is_ascii_whitespace() || *after == b'}' || *after == b'#' => {
                     let text = text();
                     self.advance(1);
-                    return Ok(Statement { line, text, tokens, end: End::Block });
+                    return Ok(Statement { line, start, text, tokens, end: End::Block });
                 }
                 [b'}', ..] => return Err(self.bad("a rule before this } has no comma at its end")),
                 [b'-', b'>', ..] => {

@@ -3,16 +3,20 @@
 
 mod glob;
 mod lex;
+mod mode;
 mod mount;
 mod names;
 mod parse;
 mod rule;
 mod tunables;
 
+use std::ops::Range;
+
 use crate::Bytes;
 use crate::recording::FilePerms;
 
 pub(crate) use glob::Pattern;
+pub use mode::{Mode, with_mode};
 pub(crate) use mount::MountRule;
 
 /// Larger files are no profiles.
@@ -54,6 +58,8 @@ pub struct ParsedProfile {
     pub name: Bytes,
     /// Where it begins, from 1.
     pub line: usize,
+    /// The heads of it and of its hats and child profiles in the text, without their `{`.
+    heads: Vec<Range<usize>>,
     /// What its `abi` line asks for, such as `3.0`; `None`: no such line.
     pub abi: Option<String>,
     /// It says itself, by a path, which programs it attaches to.
@@ -73,6 +79,8 @@ pub struct ParsedProfile {
 /// What the flags of a profile change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flags {
+    /// What becomes of what it does not allow.
+    pub mode: Mode,
     /// What is below no root of a mount namespace has a path.
     pub attach_disconnected: bool,
     /// The old name of a deleted file is asked for.
@@ -250,6 +258,14 @@ pub fn parse(text: &[u8]) -> Result<Vec<ParsedProfile>, ProfileTextError> {
     parse::text(text)
 }
 
+/// Whether a program's path is one that a profile attaches to by itself, given the attachment as the kernel tells it. `None`: it
+/// cannot be judged.
+pub fn attaches_to(attachment: &[u8], path: &[u8]) -> Option<bool> {
+    Pattern::path(&glob::decode(attachment).ok()?, &glob::Variables::new())
+        .ok()
+        .map(|pattern| pattern.matches(path))
+}
+
 impl ParsedProfile {
     /// The one profile of a text.
     ///
@@ -266,5 +282,18 @@ impl ParsedProfile {
                 Err(ProfileTextError::NotOne { found: profiles.len(), names })
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::attaches_to;
+
+    #[test]
+    fn a_profile_attaches_to_what_its_attachment_matches() {
+        assert_eq!(attaches_to(b"/usr/{s,}bin/x*", b"/usr/sbin/xy"), Some(true));
+        assert_eq!(attaches_to(b"/usr/bin/x", b"/usr/bin/xy"), Some(false));
+        assert_eq!(attaches_to(b"khard-web-1234abcd", b"/usr/bin/x"), Some(false));
+        assert_eq!(attaches_to(b"@{unknown}/x", b"/usr/bin/x"), None);
     }
 }

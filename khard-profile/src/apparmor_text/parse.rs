@@ -4,7 +4,7 @@
 use super::glob::Variables;
 use super::lex::{End, Lexer, Statement, Token, Word};
 use super::rule::{self, Qualifiers, Scopes};
-use super::{CHANGES_ON_EXEC, Exec, Flags, ParsedProfile, ProfileTextError, RuleKind, Unjudged, tunables};
+use super::{CHANGES_ON_EXEC, Exec, Flags, Mode, ParsedProfile, ProfileTextError, RuleKind, Unjudged, tunables};
 use crate::escape;
 
 /// Blocks within blocks.
@@ -217,14 +217,15 @@ fn set_flags(flags: &mut Flags, words: &[Word]) -> Result<(), String> {
         match name.split('=').next().unwrap_or_default() {
             "attach_disconnected" => flags.attach_disconnected = true,
             "mediate_deleted" => flags.mediate_deleted = true,
-            "complain" | "unconfined" | "default_allow" => flags.lenient = Some(name.into_owned()),
+            "complain" | "unconfined" | "default_allow" => {
+                flags.mode = Mode::of_flag(&name).unwrap_or_default();
+                flags.lenient = Some(name.into_owned());
+            }
+            "enforce" | "kill" | "prompt" => flags.mode = Mode::of_flag(&name).unwrap_or_default(),
             "chroot_relative" | "chroot_attach" | "attach_disconnected.path" => {
                 flags.unjudged.push(name.into_owned());
             }
-            "enforce"
-            | "kill"
-            | "prompt"
-            | "audit"
+            "audit"
             | "debug"
             | "hat"
             | "no_attach_disconnected"
@@ -252,6 +253,7 @@ fn profile(
     let mut profile = ParsedProfile {
         name: name.into(),
         line: statement.line,
+        heads: std::iter::once(statement.start..statement.start + statement.text.len()).collect(),
         abi: preamble.abi.clone(),
         attaches,
         flags,
@@ -324,6 +326,7 @@ fn body(
             body(lexer, profile, of_block, context, depth + 1)?;
         } else {
             let child = self::profile(lexer, &statement, context.preamble, depth + 1)?;
+            profile.heads.extend(child.heads);
             let what =
                 format!("the hat or child profile {} is not judged", escape::terminal(child.name.as_slice()));
             profile.unjudged.push(Unjudged { line, what, may_grant: false });

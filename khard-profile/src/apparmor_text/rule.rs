@@ -91,7 +91,7 @@ pub(super) fn rule(
     of_block: Qualifiers,
     scopes: Scopes<'_>,
 ) -> Result<Rule, ProfileTextError> {
-    let Statement { line, text, mut tokens, end: _ } = statement;
+    let Statement { line, text, mut tokens, .. } = statement;
     let error = |problem: String| ProfileTextError::Bad { line, problem };
     let qualifiers = qualifiers(&mut tokens, of_block).map_err(error)?;
     let (scope, is_file) = scope(&tokens).map_err(error)?;
