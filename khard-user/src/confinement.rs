@@ -21,7 +21,7 @@ pub fn of_process(pid: u32) -> ProcessConfinement {
         .map_or_else(|_| ProcessConfinement::default(), |text| parse(&text))
 }
 
-fn parse(status: &[u8]) -> ProcessConfinement {
+pub(crate) fn parse(status: &[u8]) -> ProcessConfinement {
     // The first line holds the comm, which the process chooses; no newline can be in it: the kernel escapes it
     // (proc_task_name(), fs/proc/array.c).
     let field = |name: &[u8]| {
@@ -49,7 +49,7 @@ pub fn apparmor_of(pid: Option<u32>) -> AppArmorInForce {
 }
 
 /// `unconfined`, or `NAME (MODE)`: security/apparmor/label.c.
-fn parse_label(label: &[u8]) -> AppArmorInForce {
+pub(crate) fn parse_label(label: &[u8]) -> AppArmorInForce {
     let label = label.trim_ascii_end();
     let label = label.strip_suffix(b"\0").unwrap_or(label);
     if label == b"unconfined" {

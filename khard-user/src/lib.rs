@@ -11,6 +11,7 @@ pub mod doctor;
 pub mod host;
 pub mod input;
 pub mod kernel;
+pub mod node;
 pub mod output;
 pub mod privilege;
 pub mod profiles;

@@ -79,14 +79,6 @@ impl Pattern {
         &self.source
     }
 
-    /// What everything that matches begins with.
-    pub(crate) fn prefix(&self) -> &[u8] {
-        match self.programs.as_slice() {
-            [only] => &only.prefix,
-            _ => &[],
-        }
-    }
-
     /// True if these bytes match and nothing else does.
     pub(crate) fn is_just(&self, bytes: &[u8]) -> bool {
         matches!(self.programs.as_slice(), [only] if only.states.is_empty() && only.prefix == bytes)

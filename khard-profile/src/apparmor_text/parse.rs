@@ -4,7 +4,9 @@
 use super::glob::Variables;
 use super::lex::{End, Lexer, Statement, Token, Word};
 use super::rule::{self, Qualifiers, Scopes};
-use super::{CHANGES_ON_EXEC, Exec, Flags, Mode, ParsedProfile, ProfileTextError, RuleKind, Unjudged, tunables};
+use super::{
+    CHANGES_ON_EXEC, Exec, Flags, Mode, ParsedProfile, ProfileTextError, RuleKind, Unjudged, tunables,
+};
 use crate::escape;
 
 /// Blocks within blocks.

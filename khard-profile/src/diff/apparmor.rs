@@ -324,7 +324,9 @@ fn opens(thing: &Thing, is: Option<&Said>) -> Option<&'static str> {
     let perms = is.map_or(FilePerms::EMPTY, |said| said.perms);
     risk(match &thing.about {
         About::Path(None) => return Some("every file"),
-        About::Path(Some(pattern)) => Grant::File { prefix: pattern.prefix(), path: pattern.source(), perms },
+        About::Path(Some(pattern)) => {
+            Grant::File { prefix: pattern.prefix().unwrap_or_default(), path: pattern.source(), perms }
+        }
         About::Capability(None) => return Some("every capability, those of newer kernels among them"),
         About::Capability(Some(number)) => Grant::Capability(*number),
         About::Network(family, kind) => Grant::Network { family: *family, kind: *kind },

@@ -4,6 +4,7 @@
 //! own status, and 125 for khard's failures, a loss that was not accepted included (126 and 127 as env(1)).
 
 mod agent;
+mod apply;
 mod check;
 mod diff;
 mod doctor;
@@ -12,7 +13,10 @@ mod export;
 mod generate;
 mod lint;
 mod merge;
+mod mode;
+mod remove;
 mod replay;
+mod status;
 mod targets;
 mod trace;
 mod tui;
@@ -85,6 +89,14 @@ enum Verb {
     Explain(explain::Args),
     /// Write the profiles in the forms that Kubernetes, Docker, Podman and Compose take
     Export(export::Args),
+    /// Put profiles into force on this node
+    Apply(apply::Args),
+    /// What is in force on this node, what it confines, and what is missing
+    Status(status::Args),
+    /// Let an AppArmor profile in force refuse, or only log
+    Mode(mode::Args),
+    /// Take profiles in force away again
+    Remove(remove::Args),
     /// What this machine allows, and what therefore works
     Doctor(doctor::Args),
 }
@@ -218,6 +230,10 @@ pub fn main() -> ExitCode {
         Verb::Lint(args) => (lint::run(&args), ERROR),
         Verb::Explain(args) => (explain::run(&args), ERROR),
         Verb::Export(args) => (export::run(&args), ERROR),
+        Verb::Apply(args) => (apply::run(&args), ERROR),
+        Verb::Status(args) => (status::run(&args), ERROR),
+        Verb::Mode(args) => (mode::run(&args), ERROR),
+        Verb::Remove(args) => (remove::run(&args), ERROR),
         Verb::Doctor(args) => (doctor::run(&args), ERROR),
     };
     match result {

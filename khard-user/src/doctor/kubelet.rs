@@ -24,13 +24,14 @@ pub(crate) struct KubeletFacts {
 }
 
 /// Roots of kubelets that do not run now: kubeadm's and k3s's, and that of microk8s's snap.
-const KNOWN_ROOTS: [&str; 2] = ["/var/lib/kubelet", "/var/snap/microk8s/common/var/lib/kubelet"];
+pub(crate) const KNOWN_ROOTS: [&str; 2] = ["/var/lib/kubelet", "/var/snap/microk8s/common/var/lib/kubelet"];
 
 /// Programs that are a kubelet, or hold one: its own, k3s's and RKE2's, microk8s's.
 const KUBELETS: [&str; 6] = ["kubelet", "k3s", "k3s-server", "k3s-agent", "rke2", "kubelite"];
 
 impl KubeletFacts {
-    pub(super) fn gather() -> Vec<Self> {
+    /// Those that run, and the folders of others.
+    pub(crate) fn gather() -> Vec<Self> {
         let mut found: Vec<_> =
             processes().map(|(pid, arguments)| Self::of_process(pid, &arguments)).collect();
         for root in KNOWN_ROOTS.map(PathBuf::from) {

@@ -3,7 +3,7 @@
 //! Owns the facts, each tried rather than inferred where that does no harm, and the verdict on them. It must not know
 //! the command line. What cannot be found out is unknown, with the reason, and never a guess.
 mod kernel;
-mod kubelet;
+pub(crate) mod kubelet;
 mod probe;
 mod programs;
 mod render;

@@ -2,9 +2,10 @@
 //! call; knows no rule.
 
 use std::{
+    ffi::OsStr,
     io::{self, Write},
     path::{Path, PathBuf},
-    process::{Command, ExitStatus, Stdio},
+    process::{Command, ExitStatus, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -42,34 +43,47 @@ pub struct Compiled {
 /// Where distributions put it.
 const PLACES: [&str; 3] = ["/usr/sbin/apparmor_parser", "/sbin/apparmor_parser", "/usr/bin/apparmor_parser"];
 
+/// The parser of this machine; `None`: it has none.
+pub(crate) fn find() -> Option<&'static Path> {
+    PLACES.into_iter().map(Path::new).find(|path| path.exists())
+}
+
 /// Compiles a profile without loading it: works without AppArmor in the kernel too. `None`: this machine has no parser.
 pub fn apparmor(text: &str) -> Result<Option<Compiled>, CompileError> {
-    let Some(parser) = PLACES.into_iter().map(Path::new).find(|path| path.exists()) else { return Ok(None) };
+    let Some(parser) = find() else { return Ok(None) };
     let began = Instant::now();
-    let failed = |source| CompileError::Run { parser: parser.to_owned(), source };
-    let mut child = Command::new(parser)
-        .args(["--skip-kernel-load", "--skip-cache", "--stdout"])
-        .env_clear()
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(failed)?;
-    // The parser reads all of it before it writes a byte.
-    let written = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(text.as_bytes()));
-    let output = child.wait_with_output().map_err(failed)?;
+    let output = run(parser, &["--skip-kernel-load", "--skip-cache", "--stdout"], text.as_bytes())
+        .map_err(|source| CompileError::Run { parser: parser.to_owned(), source })?;
     if !output.status.success() {
         return Err(CompileError::Refused {
             parser: parser.to_owned(),
             says: why(output.status, &output.stderr),
         });
     }
-    written.map_err(failed)?;
     Ok(Some(Compiled { took: began.elapsed(), n_bytes: output.stdout.len() }))
 }
 
+/// Runs the parser on a text, or on what it compiled, and waits for its end.
+pub(crate) fn run<S: AsRef<OsStr>>(parser: &Path, arguments: &[S], input: &[u8]) -> io::Result<Output> {
+    let mut child = Command::new(parser)
+        .args(arguments)
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    // The parser reads all of it before it writes a byte.
+    let written = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(input));
+    let output = child.wait_with_output()?;
+    // One that refuses need not have read all.
+    if output.status.success() {
+        written?;
+    }
+    Ok(output)
+}
+
 /// The parser's last words; of one that was killed, by which signal.
-fn why(status: ExitStatus, stderr: &[u8]) -> String {
+pub(crate) fn why(status: ExitStatus, stderr: &[u8]) -> String {
     if status.code().is_none() {
         return format!("it was ended by {status}");
     }

@@ -1,7 +1,8 @@
 //! Files that khard writes: whole or not at all, private, and never through a planted link.
 //!
 //! Below the folder that the user named, every component is opened without following links; a file appears by
-//! rename, so that an existing link is replaced, not followed.
+//! rename, so that an existing link is replaced, not followed. Folders of the system ([`OutDir::open_system`]) are root's: what is
+//! written there is for everybody to read, and belongs to nobody else.
 
 use std::{
     env,
@@ -14,7 +15,10 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, Gid, Mode, OFlags, Uid, fchown, fsync, mkdirat, open, openat, renameat, unlinkat},
+    fs::{
+        AtFlags, Gid, Mode, OFlags, Uid, fchmod, fchown, fsync, linkat, mkdirat, open, openat, renameat,
+        unlinkat,
+    },
     io::Errno,
 };
 
@@ -31,7 +35,17 @@ pub struct WriteError {
 
 impl WriteError {
     fn new(what: &'static str, path: &Path, errno: Errno) -> Self {
+        Self::with_hint(what, path, errno, Owner::Caller)
+    }
+
+    fn with_hint(what: &'static str, path: &Path, errno: Errno, owner: Owner) -> Self {
         let hint = match errno {
+            Errno::NOSPC | Errno::DQUOT if owner == Owner::Root => "the disk is full: make room",
+            Errno::ACCESS | Errno::PERM | Errno::ROFS if owner == Owner::Root => "it cannot be written here",
+            Errno::LOOP | Errno::NOTDIR if owner == Owner::Root => {
+                "a link or file stands where a folder must be: remove it"
+            }
+            _ if owner == Owner::Root => "look at the folder",
             Errno::NOSPC | Errno::DQUOT => "the disk is full: make room, or choose another folder with -o",
             Errno::ACCESS | Errno::PERM | Errno::ROFS => "choose a folder that can be written with -o",
             Errno::LOOP | Errno::NOTDIR => {
@@ -46,11 +60,30 @@ impl WriteError {
 /// What writes a file's contents.
 type Contents<'a> = &'a mut dyn FnMut(&mut std::fs::File) -> io::Result<()>;
 
+/// Whose the files of a folder are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    /// The user behind sudo, and nobody else reads them.
+    Caller,
+    /// Root, and everybody reads them.
+    Root,
+}
+
+impl Owner {
+    fn file_mode(self) -> Mode {
+        Mode::from_raw_mode(match self {
+            Self::Caller => 0o600,
+            Self::Root => 0o644,
+        })
+    }
+}
+
 /// A folder that output goes to.
 #[derive(Debug)]
 pub struct OutDir {
     fd: OwnedFd,
     path: PathBuf,
+    owner: Owner,
 }
 
 const OPEN_DIR: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC).union(OFlags::RDONLY);
@@ -71,7 +104,16 @@ impl OutDir {
         if made.is_some() {
             give_to_user(&fd);
         }
-        Ok(Self { fd, path: path.to_owned() })
+        Ok(Self { fd, path: path.to_owned(), owner: Owner::Caller })
+    }
+
+    /// A folder of the system, made if it is not there.
+    pub fn open_system(path: &Path) -> Result<Self, WriteError> {
+        let failed = |what, errno| WriteError::with_hint(what, path, errno, Owner::Root);
+        std::fs::create_dir_all(path)
+            .map_err(|error| failed("make", Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+        let fd = open(path, OPEN_DIR, Mode::empty()).map_err(|errno| failed("open", errno))?;
+        Ok(Self { fd, path: path.to_owned(), owner: Owner::Root })
     }
 
     /// A folder in it, made if it is not there. `name` may hold anything: see [`file_name`].
@@ -86,10 +128,10 @@ impl OutDir {
         let fd = openat(&self.fd, &name, OPEN_DIR | OFlags::NOFOLLOW, Mode::empty())
             .map_err(|error| WriteError::new("open", &path, error))?;
         // What was there before stays whose it is.
-        if is_made {
+        if is_made && self.owner == Owner::Caller {
             give_to_user(&fd);
         }
-        Ok(Self { fd, path })
+        Ok(Self { fd, path, owner: self.owner })
     }
 
     /// Its path, for messages.
@@ -108,7 +150,7 @@ impl OutDir {
     }
 
     /// Writes a file whole: a temporary file beside it, synced, then renamed over it. Mode 0600, owned by the user
-    /// behind sudo.
+    /// behind sudo; in a folder of the system 0644, owned by root.
     pub fn write(&self, name: &str, contents: &[u8]) -> Result<PathBuf, WriteError> {
         self.write_whole(name, &mut |file| file.write_all(contents), true)
     }
@@ -141,7 +183,9 @@ impl OutDir {
         if result.is_err() {
             let _ = unlinkat(&self.fd, &temporary, AtFlags::empty());
         }
-        result.map(|()| path.clone()).map_err(|error| WriteError::new("write", &path, error))
+        result
+            .map(|()| path.clone())
+            .map_err(|error| WriteError::with_hint("write", &path, error, self.owner))
     }
 
     fn write_through(
@@ -154,10 +198,14 @@ impl OutDir {
         // One of the same process id that was killed here before.
         let _ = unlinkat(&self.fd, temporary, AtFlags::empty());
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = openat(&self.fd, temporary, flags, Mode::from_raw_mode(0o600))?;
+        let fd = openat(&self.fd, temporary, flags, self.owner.file_mode())?;
         let mut file = std::fs::File::from(fd);
         contents(&mut file).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
-        give_to_user(&file);
+        match self.owner {
+            Owner::Caller => give_to_user(&file),
+            // Whatever the umask is.
+            Owner::Root => fchmod(&file, self.owner.file_mode())?,
+        }
         if synced {
             fsync(&file)?;
         }
@@ -170,6 +218,44 @@ impl OutDir {
         let _ = unlinkat(&self.fd, name, AtFlags::empty());
     }
 
+    /// Keeps a file, which may not be there, under a second name, so that [`put_back`](Self::put_back) needs no room on the disk.
+    pub fn keep(&self, name: &str) -> Result<(), WriteError> {
+        let kept = kept_name(name);
+        let _ = unlinkat(&self.fd, &kept, AtFlags::empty());
+        match linkat(&self.fd, name, &self.fd, &kept, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(WriteError::with_hint("keep", &self.path.join(name), errno, self.owner)),
+        }
+    }
+
+    /// Puts back what was kept; nothing was kept where there was nothing.
+    pub fn put_back(&self, name: &str) -> Result<(), WriteError> {
+        let result = match renameat(&self.fd, kept_name(name), &self.fd, name) {
+            Err(Errno::NOENT) => match unlinkat(&self.fd, name, AtFlags::empty()) {
+                Err(Errno::NOENT) => Ok(()),
+                other => other,
+            },
+            // Two names of one file: rename(2) leaves both.
+            Ok(()) => {
+                self.forget(name);
+                Ok(())
+            }
+            other => other,
+        };
+        result.map_err(|errno| WriteError::with_hint("put back", &self.path.join(name), errno, self.owner))
+    }
+
+    /// Forgets what was kept.
+    pub fn forget(&self, name: &str) {
+        let _ = unlinkat(&self.fd, kept_name(name), AtFlags::empty());
+    }
+
+    /// Removes a file, which must be there.
+    pub fn delete(&self, name: &str) -> Result<(), WriteError> {
+        unlinkat(&self.fd, name, AtFlags::empty())
+            .map_err(|errno| WriteError::with_hint("remove", &self.path.join(name), errno, self.owner))
+    }
+
     /// Whether files can be written here, found out by writing one.
     pub fn check(&self) -> Result<(), WriteError> {
         let probe = ".khard-probe";
@@ -177,6 +263,11 @@ impl OutDir {
         self.remove(probe);
         Ok(())
     }
+}
+
+/// With a dot before it, it is no profile to those that read a whole folder.
+fn kept_name(name: &str) -> String {
+    format!(".{name}.khard-kept")
 }
 
 /// Gives what khard made to the user who called it by sudo. What cannot be given stays root's.
@@ -239,6 +330,35 @@ mod tests {
         symlink("/tmp", dir.path().join("web")).unwrap();
         let refused = OutDir::open(dir.path()).unwrap().subdir("web").unwrap_err();
         assert!(refused.to_string().contains("a link or file stands"), "{refused}");
+    }
+
+    #[test]
+    fn what_was_kept_comes_back_and_where_nothing_was_nothing_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = OutDir::open_system(dir.path()).unwrap();
+        let names = || -> Vec<_> {
+            std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+        };
+        for write in [true, false] {
+            let path = out.write("a", b"old").unwrap();
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+            out.keep("a").unwrap();
+            if write {
+                out.write("a", b"new").unwrap();
+            }
+            out.put_back("a").unwrap();
+            assert_eq!((std::fs::read(&path).unwrap(), names().len()), (b"old".to_vec(), 1), "{write}");
+        }
+        out.keep("a").unwrap();
+        out.delete("a").unwrap();
+        out.put_back("a").unwrap();
+        out.keep("b").unwrap();
+        out.write("b", b"new").unwrap();
+        out.put_back("b").unwrap();
+        assert_eq!(names(), ["a"]);
+        out.keep("a").unwrap();
+        out.forget("a");
+        assert_eq!(names(), ["a"]);
     }
 
     #[test]

@@ -1,0 +1,33 @@
+//! `khard status`.
+
+use std::{io::Write, process::ExitCode};
+
+use anyhow::{Context, Result};
+
+use crate::node::{self, Places, Status};
+
+/// What is in force on this node: AppArmor profiles, what they confine, and containers' seccomp filters
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  khard status
+  khard status --json | jq '.profiles[] | select(.khard)'")]
+pub(super) struct Args {
+    /// Print the facts as JSON
+    #[arg(long)]
+    json: bool,
+    /// The container runtime's CRI socket, as `unix:///path`
+    #[arg(long, value_name = "ENDPOINT")]
+    runtime_endpoint: Option<String>,
+}
+
+/// Runs the verb.
+pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    node::need_root()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    let status = runtime.block_on(Status::gather(&Places::here(), args.runtime_endpoint.as_deref()));
+    let text = if args.json { serde_json::to_string_pretty(&status)? + "\n" } else { node::render(&status) };
+    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")?;
+    Ok(ExitCode::SUCCESS)
+}

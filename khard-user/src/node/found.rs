@@ -1,0 +1,157 @@
+//! Profiles in folders that a user names. Owns which files are taken from there and what they are called on a node; decides
+//! nothing about what is there already.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use khard_profile::{
+    apparmor_text::{self, Mode, ParsedProfile},
+    check,
+    recording::Subject,
+    seccomp::profile_name,
+};
+use serde::Deserialize;
+
+use super::{NodeError, shown};
+use crate::{input, profiles::SECCOMP_FILE, trace::RECORDING_FILE};
+
+/// `profiles-out/POD/CONTAINER`, from above.
+const MAX_DEPTH: usize = 4;
+
+/// Profiles by their names.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) apparmor: BTreeMap<String, AppArmor>,
+    /// By the name of the file that they will be.
+    pub(super) seccomp: BTreeMap<String, Seccomp>,
+}
+
+#[derive(Debug)]
+pub(super) struct AppArmor {
+    pub(super) source: PathBuf,
+    /// In the mode that was asked for.
+    pub(super) text: Vec<u8>,
+    pub(super) mode: Mode,
+    /// Whether it refuses some things by name.
+    pub(super) denies: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Seccomp {
+    pub(super) source: PathBuf,
+    pub(super) json: Vec<u8>,
+}
+
+impl Found {
+    /// Everything in these folders and those below.
+    pub(super) fn read(dirs: &[PathBuf], mode: Option<Mode>) -> Result<Self, NodeError> {
+        let mut found = Self::default();
+        for dir in dirs {
+            if found.add_folder(dir, mode, 0)? == 0 {
+                return Err(NodeError::NothingFound(dir.clone()));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns how many profiles there were.
+    fn add_folder(&mut self, dir: &Path, mode: Option<Mode>, depth: usize) -> Result<usize, NodeError> {
+        let failed = |source| NodeError::Read { path: dir.to_owned(), source };
+        let mut entries =
+            fs::read_dir(dir).map_err(failed)?.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        entries.sort_by_key(fs::DirEntry::file_name);
+        let mut n = 0;
+        for entry in entries {
+            let path = entry.path();
+            let kind = entry.file_type().map_err(failed)?;
+            if kind.is_dir() && depth < MAX_DEPTH {
+                n += self.add_folder(&path, mode, depth + 1)?;
+            } else if kind.is_file() && entry.file_name() == SECCOMP_FILE {
+                self.add_seccomp(path)?;
+                n += 1;
+            } else if kind.is_file() && path.extension().is_some_and(|end| end == "apparmor") {
+                self.add_apparmor(path, mode)?;
+                n += 1;
+            }
+        }
+        Ok(n)
+    }
+
+    fn add_apparmor(&mut self, path: PathBuf, mode: Option<Mode>) -> Result<(), NodeError> {
+        let mut text = input::read_limited(&path)?;
+        let failed = |source| NodeError::Text { path: path.clone(), source };
+        let mut profile = ParsedProfile::parse(&text).map_err(failed)?;
+        if let Some(mode) = mode {
+            text = apparmor_text::with_mode(&text, mode).map_err(failed)?;
+            profile.flags.mode = mode;
+        }
+        let name = match profile_name_of(&profile) {
+            Ok(name) => name,
+            Err(why) => {
+                let name = khard_profile::escape::terminal(profile.name.as_slice());
+                return Err(NodeError::BadName { path, name, why });
+            }
+        };
+        let denies = profile.rules.iter().any(|rule| rule.deny);
+        let new = AppArmor { source: path, text, mode: profile.flags.mode, denies };
+        match self.apparmor.get(&name) {
+            Some(other) if other.text != new.text => Err(NodeError::Twice(other.source.clone(), new.source)),
+            Some(_) => Ok(()),
+            None => {
+                self.apparmor.insert(name, new);
+                Ok(())
+            }
+        }
+    }
+
+    fn add_seccomp(&mut self, path: PathBuf) -> Result<(), NodeError> {
+        let json = input::read_limited(&path)?;
+        if let Err(source) = check::Profile::from_json(&json) {
+            return Err(NodeError::Seccomp { path, source });
+        }
+        let name = format!("{}.json", profile_name(&subject_of(&path), &json));
+        let new = Seccomp { source: path, json };
+        match self.seccomp.get(&name) {
+            Some(other) if other.json != new.json => Err(NodeError::Twice(other.source.clone(), new.source)),
+            Some(_) => Ok(()),
+            None => {
+                self.seccomp.insert(name, new);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Names go into commands, manifests and lists with a line for each.
+fn profile_name_of(profile: &ParsedProfile) -> Result<String, &'static str> {
+    let Ok(name) = std::str::from_utf8(profile.name.as_slice()) else { return Err("is not UTF-8") };
+    match name {
+        "" => Err("is empty"),
+        "unconfined" => Err("is what AppArmor calls having no profile"),
+        name if name != shown(name) => Err("holds control characters or a backslash"),
+        name if name.starts_with(':') => Err("is in a namespace of policies, which containers do not find"),
+        name if name.contains("//") => Err("is that of a child profile"),
+        name if name.len() > 200 => Err("is longer than 200 bytes"),
+        name => Ok(name.to_owned()),
+    }
+}
+
+/// Who was recorded, by the recording beside the profile; without one, the folder's own name has to do.
+fn subject_of(seccomp: &Path) -> Subject {
+    #[derive(Deserialize)]
+    struct Head {
+        subject: Subject,
+    }
+    let dir = seccomp.parent().unwrap_or(Path::new("/"));
+    let recording = input::read_limited(&dir.join(RECORDING_FILE)).ok();
+    recording.and_then(|json| serde_json::from_slice::<Head>(&json).ok()).map_or_else(
+        || {
+            let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+            Subject::Command { program: dir.as_os_str().as_encoded_bytes().into() }
+        },
+        |head| head.subject,
+    )
+}
