@@ -22,7 +22,7 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// Not of the form.
-    #[error("{path} is not as khard wants it: docs/apparmor.md tells which keys there are")]
+    #[error("{path} is not as khard wants it: docs/apparmor.md and docs/ci.md tell which keys there are")]
     Form {
         /// The file.
         path: String,
@@ -48,6 +48,28 @@ pub enum ConfigError {
 pub struct Config {
     /// `[apparmor]`.
     pub apparmor: AppArmor,
+    /// `[ci]`.
+    pub ci: Ci,
+}
+
+/// Settings of `khard ci`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Ci {
+    /// `fail-on`.
+    pub fail_on: Option<FailOn>,
+}
+
+/// What fails a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum FailOn {
+    /// The run needs more than the committed profiles allow
+    Added,
+    /// The profiles would be others
+    Any,
+    /// Nothing: the comparison is only told
+    Nothing,
 }
 
 /// Settings of AppArmor profiles.

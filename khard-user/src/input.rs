@@ -69,9 +69,10 @@ pub fn read_limited(path: &Path) -> Result<Vec<u8>, InputError> {
 
 /// A recording by its file, or by the folder that holds it (the checkpoint, if a killed khard left only that).
 pub fn recording(path: &Path) -> Result<(PathBuf, Recording), InputError> {
-    let file = match path.is_dir() {
-        true => in_folder(path).unwrap_or_else(|| path.join(RECORDING_FILE)),
-        false => path.to_owned(),
+    let file = if path.is_dir() {
+        in_folder(path).unwrap_or_else(|| path.join(RECORDING_FILE))
+    } else {
+        path.to_owned()
     };
     let json = read_limited(&file)?;
     match Recording::from_json(&json) {

@@ -3,6 +3,7 @@ pub mod agent;
 pub mod bpf;
 mod causes;
 pub mod cgroup;
+pub mod ci;
 pub mod cli;
 pub mod command;
 pub mod config;

@@ -62,7 +62,7 @@ enum FailOn {
 /// What can be compared.
 enum Comparable {
     Recording(Box<Recording>),
-    Profile(AnyProfile),
+    Profile(Box<AnyProfile>),
 }
 
 impl Comparable {
@@ -71,41 +71,44 @@ impl Comparable {
         match input::recording(path) {
             Ok((_, recording)) => Ok(Self::Recording(Box::new(recording))),
             Err(InputError::Recording { source: ReadError::NotARecording(_), .. }) if !path.is_dir() => {
-                Ok(Self::Profile(AnyProfile::read(path)?))
+                Ok(Self::Profile(Box::new(AnyProfile::read(path)?)))
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    const fn kind(&self) -> &'static str {
+    fn kind(&self) -> &'static str {
         match self {
             Self::Recording(_) => "a recording",
-            Self::Profile(AnyProfile::Seccomp(_)) => "a seccomp profile",
-            Self::Profile(AnyProfile::AppArmor(_)) => "an AppArmor profile",
+            Self::Profile(profile) => match **profile {
+                AnyProfile::Seccomp(_) => "a seccomp profile",
+                AnyProfile::AppArmor(_) => "an AppArmor profile",
+            },
         }
     }
 }
 
 /// Runs the verb.
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let diff = match (Comparable::read(&args.old)?, Comparable::read(&args.new)?) {
-        (Comparable::Recording(old), Comparable::Recording(new)) => diff::recordings(&old, &new),
-        (Comparable::Profile(AnyProfile::Seccomp(old)), Comparable::Profile(AnyProfile::Seccomp(new))) => {
-            diff::seccomp(&old, &new)
-        }
-        (Comparable::Profile(AnyProfile::AppArmor(old)), Comparable::Profile(AnyProfile::AppArmor(new))) => {
-            diff::apparmor(&old, &new)
-        }
-        (old, new) => {
-            let name = |path: &Path| escape::terminal(path.as_os_str().as_encoded_bytes());
-            bail!(
-                "{} is {} and {} is {}: name two of one kind, or ask khard check about a profile and a recording",
-                name(&args.old),
-                old.kind(),
-                name(&args.new),
-                new.kind()
-            );
-        }
+    let (old, new) = (Comparable::read(&args.old)?, Comparable::read(&args.new)?);
+    let diff = match (&old, &new) {
+        (Comparable::Recording(old), Comparable::Recording(new)) => Some(diff::recordings(old, new)),
+        (Comparable::Profile(old), Comparable::Profile(new)) => match (&**old, &**new) {
+            (AnyProfile::Seccomp(old), AnyProfile::Seccomp(new)) => Some(diff::seccomp(old, new)),
+            (AnyProfile::AppArmor(old), AnyProfile::AppArmor(new)) => Some(diff::apparmor(old, new)),
+            _ => None,
+        },
+        _ => None,
+    };
+    let Some(diff) = diff else {
+        let name = |path: &Path| escape::terminal(path.as_os_str().as_encoded_bytes());
+        bail!(
+            "{} is {} and {} is {}: name two of one kind, or ask khard check about a profile and a recording",
+            name(&args.old),
+            old.kind(),
+            name(&args.new),
+            new.kind()
+        );
     };
     let mut out = io::stdout().lock();
     if args.json {

@@ -6,6 +6,7 @@
 mod agent;
 mod apply;
 mod check;
+mod ci;
 mod diff;
 mod doctor;
 mod explain;
@@ -81,6 +82,8 @@ enum Verb {
     Check(check::Args),
     /// Would, or does, this profile refuse anything of what happens now?
     Verify(Box<verify::Args>),
+    /// Record a test run, and compare what it needs with the committed profiles
+    Ci(Box<ci::Args>),
     /// What is different between two recordings or two profiles, and what does each addition open?
     Diff(diff::Args),
     /// What is wrong with these profiles, by whomever they were written? Would the runtime's default do?
@@ -225,6 +228,10 @@ pub fn main() -> ExitCode {
         Verb::Verify(args) => {
             let failure = args.failure_code();
             (verify::run(*args, cli.quiet), failure)
+        }
+        Verb::Ci(args) => {
+            let failure = args.failure_code();
+            (ci::run(*args, cli.quiet), failure)
         }
         Verb::Diff(args) => (diff::run(&args), ERROR),
         Verb::Lint(args) => (lint::run(&args), ERROR),

@@ -9,7 +9,11 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use khard_profile::{check::Question, escape, recording::Recording};
+use khard_profile::{
+    check::Question,
+    escape,
+    recording::{MergePolicy, Recording},
+};
 
 use super::{
     ChoiceArgs,
@@ -114,7 +118,7 @@ fn amend(recorded: Vec<Recorded>, choices: &ProfileChoices, yes: bool) -> Result
         folders.entry(dir).or_default().push(recorded.recording);
     }
     for (dir, recordings) in folders {
-        let amendment = Amendment::new(&dir, recordings, choices)?;
+        let amendment = Amendment::new(&dir, recordings, MergePolicy::default(), choices)?;
         let shown = escape::terminal(dir.as_os_str().as_encoded_bytes());
         let mut out = stdout().lock();
         for (kind, difference) in &amendment.differences {
@@ -126,7 +130,7 @@ fn amend(recorded: Vec<Recorded>, choices: &ProfileChoices, yes: bool) -> Result
                 "\n{shown}: nothing to add: what a profile in force refuses is not granted by itself; verify in complain mode"
             )?;
         } else if yes || asked(&mut out)? {
-            amendment.write(choices)?;
+            amendment.write(&dir, choices)?;
             writeln!(out, "\n{shown} is amended")?;
         } else {
             writeln!(

@@ -96,9 +96,9 @@ impl Ui {
 /// What becomes of what comes in.
 pub(super) enum Keep {
     /// It is written.
-    Files(Outputs),
+    Files(Box<Outputs>),
     /// Profiles are held against it.
-    Verdicts(Verification),
+    Verdicts(Box<Verification>),
     /// It is only shown; profiles as they would be are made so.
     Nothing(ProfileChoices),
 }

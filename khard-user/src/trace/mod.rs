@@ -177,7 +177,7 @@ pub async fn run(options: Options, files: Files) -> Result<Finished, TraceError>
     let signals = Signals::install().map_err(|source| TraceError::Io { what: "handle signals", source })?;
     let outputs = Outputs::open(&options, &files)?;
     let out_dir = outputs.path();
-    take_in(&options, &out_dir, signals, |ui| Client::new(&options, Keep::Files(outputs), ui)).await
+    take_in(&options, &out_dir, signals, |ui| Client::new(&options, Keep::Files(Box::new(outputs)), ui)).await
 }
 
 /// Records as [`run`], writes nothing, and says what profiles refuse of what is recorded.
@@ -186,7 +186,8 @@ pub async fn run(options: Options, files: Files) -> Result<Finished, TraceError>
 /// When a target cannot be recorded.
 pub async fn verify(options: Options, verification: Verification) -> Result<Finished, TraceError> {
     let signals = Signals::install().map_err(|source| TraceError::Io { what: "handle signals", source })?;
-    take_in(&options, "", signals, |ui| Client::new(&options, Keep::Verdicts(verification), ui)).await
+    take_in(&options, "", signals, |ui| Client::new(&options, Keep::Verdicts(Box::new(verification)), ui))
+        .await
 }
 
 /// Brings an agent and a client together.

@@ -58,7 +58,6 @@ pub enum AmendError {
 /// Profiles as they would be.
 #[derive(Debug)]
 pub struct Amendment {
-    dir: PathBuf,
     recording: Recording,
     /// What would be another than now, by the kind of profile.
     pub differences: Vec<(&'static str, Diff)>,
@@ -66,13 +65,18 @@ pub struct Amendment {
 
 impl Amendment {
     /// Unites the recording in a folder of profiles with others of the same subject.
-    pub fn new(dir: &Path, recordings: Vec<Recording>, choices: &ProfileChoices) -> Result<Self, AmendError> {
+    pub fn new(
+        dir: &Path,
+        recordings: Vec<Recording>,
+        policy: MergePolicy,
+        choices: &ProfileChoices,
+    ) -> Result<Self, AmendError> {
         let set = ProfileSet::of_folder(dir)?;
         let file = set.recording_file().ok_or_else(|| AmendError::NoRecording(dir.to_owned()))?;
         let (path, mut recording) = input::recording(&file)?;
         for other in recordings {
             recording = recording
-                .merge(other, MergePolicy::default())
+                .merge(other, policy)
                 .map_err(|source| AmendError::Merge { path: path.clone(), source })?;
         }
         let texts = profiles::texts(&recording, choices);
@@ -87,12 +91,12 @@ impl Amendment {
         {
             differences.push(("AppArmor", diff::apparmor(old, &new)));
         }
-        Ok(Self { dir: dir.to_owned(), recording, differences })
+        Ok(Self { recording, differences })
     }
 
-    /// Writes the recording and the profiles.
-    pub fn write(&self, choices: &ProfileChoices) -> Result<(), AmendError> {
-        let dir = OutDir::open(&self.dir)?;
+    /// Writes the recording and the profiles to a folder.
+    pub fn write(&self, dir: &Path, choices: &ProfileChoices) -> Result<(), AmendError> {
+        let dir = OutDir::open(dir)?;
         dir.write(RECORDING_FILE, &self.recording.to_json()?)?;
         let written = profiles::write(&self.recording, choices, &dir)?;
         written.no_profile.map_or(Ok(()), |why| Err(why.into()))

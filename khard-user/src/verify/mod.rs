@@ -10,6 +10,7 @@ mod profiles;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -245,7 +246,7 @@ impl Verified {
             n => format!("{n} refused of what {subjects} did\n"),
         };
         for (label, caveat) in &self.caveats {
-            text.push_str(&format!("note: {}: {caveat}\n", escape::terminal(label.as_bytes())));
+            let _ = writeln!(text, "note: {}: {caveat}", escape::terminal(label.as_bytes()));
         }
         text
     }

@@ -103,7 +103,7 @@ pub struct ProfileSet {
 #[derive(Debug)]
 pub enum Profiles {
     /// One set for all that is recorded.
-    ForAll(ProfileSet),
+    ForAll(Box<ProfileSet>),
     /// A folder for each.
     ByFolder(Vec<ProfileSet>),
 }
@@ -116,7 +116,7 @@ impl Profiles {
         {
             let set = ProfileSet::of_folder(path)?;
             if set.holds_any() {
-                return Ok(Self::ForAll(set));
+                return Ok(Self::ForAll(Box::new(set)));
             }
             let mut found = Vec::new();
             find(path, MAX_DEPTH, &mut found)?;
@@ -130,7 +130,7 @@ impl Profiles {
         for path in paths {
             set.add(path)?;
         }
-        Ok(Self::ForAll(set))
+        Ok(Self::ForAll(Box::new(set)))
     }
 
     /// The profiles of a subject: of its own folder, or of the one that is named as its container.

@@ -1,0 +1,168 @@
+//! What a test run needs beyond the profiles that a project has committed. Owns the comparison of what was just written with those,
+//! and what is told of it. It must not know how anything is recorded.
+
+use std::{
+    collections::BTreeSet,
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
+
+use khard_profile::{escape, recording::MergePolicy};
+
+use crate::{
+    input::{self, InputError},
+    profiles::ProfileChoices,
+    trace::Report,
+    verify::{AmendError, Amendment},
+};
+
+/// A run could not be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum CiError {
+    /// What was recorded.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// The committed profiles of a subject.
+    #[error("cannot compare {} with the committed profiles", escape::terminal(subject.as_bytes()))]
+    Compare {
+        /// Its folder, relative.
+        subject: String,
+        /// Why.
+        #[source]
+        source: AmendError,
+    },
+}
+
+/// How a run compares with what is committed.
+#[derive(Debug, Default)]
+pub struct Compared {
+    /// Of each subject with committed profiles, what these would be with this run, in the order of its folder.
+    known: Vec<(String, Amendment)>,
+    /// Subjects without committed profiles.
+    new: Vec<String>,
+    /// Subjects with committed profiles that did not run.
+    absent: Vec<String>,
+}
+
+/// Compares each recorded subject with the folder of the same name below `baseline`, and brings what was written for it up to date: its
+/// recording and profiles are then those of all runs, the committed ones included.
+///
+/// # Errors
+/// When something that is committed cannot be read, or does not fit.
+pub fn compare(
+    out_dir: &Path,
+    baseline: &Path,
+    reports: &[Report],
+    choices: &ProfileChoices,
+) -> Result<Compared, CiError> {
+    let relative = |dir: &Path, root: &Path| dir.strip_prefix(root).unwrap_or(dir).display().to_string();
+    let mut compared = Compared::default();
+    let mut seen = BTreeSet::new();
+    // Images are built anew by each run, so that theirs are never the same.
+    let policy = MergePolicy { mixed_images: true, ..MergePolicy::default() };
+    for report in reports {
+        let subject = relative(&report.dir, out_dir);
+        seen.insert(subject.clone());
+        let committed = baseline.join(&subject);
+        if !committed.join(crate::trace::RECORDING_FILE).exists() {
+            compared.new.push(subject);
+            continue;
+        }
+        let (_, recording) = input::recording(&report.dir)?;
+        let failed = |source| CiError::Compare { subject: subject.clone(), source };
+        let amendment = Amendment::new(&committed, vec![recording], policy, choices).map_err(failed)?;
+        amendment.write(&report.dir, choices).map_err(failed)?;
+        compared.known.push((subject, amendment));
+    }
+    if baseline.is_dir() {
+        let committed = input::find_recordings(&[baseline.to_owned()]).unwrap_or_default();
+        let folders = committed.iter().filter_map(|file| file.parent());
+        let names: BTreeSet<String> = folders.map(|dir| relative(dir, baseline)).collect();
+        compared.absent.extend(names.difference(&seen).cloned());
+    }
+    Ok(compared)
+}
+
+impl Compared {
+    /// Whether this run needs what the committed profiles do not allow.
+    pub fn has_more(&self) -> bool {
+        !self.new.is_empty() || self.differences().any(|(_, _, difference)| difference.has_more())
+    }
+
+    /// Whether the profiles would be others.
+    pub fn has_any(&self) -> bool {
+        !self.new.is_empty() || self.differences().any(|(_, _, difference)| !difference.is_empty())
+    }
+
+    fn differences(&self) -> impl Iterator<Item = (&str, &'static str, &khard_profile::diff::Diff)> {
+        self.known.iter().flat_map(|(subject, amendment)| {
+            amendment.differences.iter().map(move |(kind, difference)| (subject.as_str(), *kind, difference))
+        })
+    }
+
+    /// A page of Markdown, for the summary of a job.
+    pub fn to_markdown(&self, out_dir: &Path) -> String {
+        let code = |text: &str| escape::markdown(text.as_bytes());
+        let mut page = format!("## {}\n", self.headline());
+        for subject in &self.new {
+            let _ = writeln!(page, "\n**{}** has no committed profiles yet.", code(subject));
+        }
+        for (subject, kind, difference) in
+            self.differences().filter(|(_, _, difference)| !difference.is_empty())
+        {
+            let _ = write!(page, "\n**{}**, {kind} profile\n\n{}", code(subject), difference.to_markdown());
+        }
+        for subject in &self.absent {
+            let _ = writeln!(page, "\n{} has committed profiles and did not run.", code(subject));
+        }
+        if self.has_any() {
+            let out_dir = code(&out_dir.display().to_string());
+            let _ =
+                writeln!(page, "\nThe profiles with this run are in {out_dir}: commit them to accept this.");
+        }
+        page
+    }
+
+    /// The same for a terminal.
+    pub fn to_text(&self, out_dir: &Path) -> String {
+        let shown = |text: &str| escape::terminal(text.as_bytes());
+        let mut text = format!("{}\n", self.headline());
+        for subject in &self.new {
+            let _ = writeln!(text, "\n{} has no committed profiles yet", shown(subject));
+        }
+        for (subject, kind, difference) in
+            self.differences().filter(|(_, _, difference)| !difference.is_empty())
+        {
+            let _ = write!(text, "\n{}, {kind} profile: {}", shown(subject), difference.to_text());
+        }
+        for subject in &self.absent {
+            let _ = writeln!(text, "\n{} has committed profiles and did not run", shown(subject));
+        }
+        if self.has_any() {
+            let out_dir = shown(&out_dir.display().to_string());
+            let _ =
+                writeln!(text, "\nThe profiles with this run are in {out_dir}: commit them to accept this.");
+        }
+        text
+    }
+
+    fn headline(&self) -> String {
+        let more: BTreeSet<&str> = self
+            .differences()
+            .filter(|(_, _, difference)| difference.has_more())
+            .map(|(subject, ..)| subject)
+            .chain(self.new.iter().map(String::as_str))
+            .collect();
+        match more.len() {
+            0 => "khard: this run needs nothing that the committed profiles do not allow".to_owned(),
+            1 => "khard: 1 subject needs more than its committed profiles allow".to_owned(),
+            n => format!("khard: {n} subjects need more than their committed profiles allow"),
+        }
+    }
+}
+
+/// Where the runner of a job wants a page of Markdown, if there is one: `GITHUB_STEP_SUMMARY` (GitHub's and Gitea's, Forgejo's
+/// runners).
+pub fn job_summary() -> Option<PathBuf> {
+    std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()).map(PathBuf::from)
+}

@@ -1,0 +1,121 @@
+//! `khard ci`.
+
+use std::{
+    fs::File,
+    io::{Write, stdout},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, Result};
+use khard_profile::escape;
+
+use super::{
+    ChoiceArgs,
+    targets::{TargetArgs, unaccepted},
+};
+use crate::{
+    ci::{self, Compared},
+    command::{self, Output},
+    config::{Config, FailOn},
+    trace::{self, Files, Finished, Options, Show, Unite},
+};
+
+/// Records a project's own test run, and compares what it needs with the profiles that the project has committed.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  khard ci --baseline profiles -- make test
+  khard ci --baseline profiles -l app=web --wait -- ./e2e.sh      COMMAND and the pods that it starts
+
+Where GITHUB_STEP_SUMMARY is set, the comparison is appended to that file as Markdown. The output folder holds the profiles with this
+run in them, to be kept as an artifact, and committed to accept them: cp -r khard-ci/. profiles/
+khard.toml can hold the gate: [ci] fail-on = \"added\", \"any\" or \"nothing\".
+
+Exit status: COMMAND's own if that is not 0; 1 the gate says no; 125 for khard's own failure, a loss that was not accepted included.")]
+pub(super) struct Args {
+    /// The folder of the committed profiles, as khard ci leaves them; a project's first run may have none yet
+    #[arg(long, value_name = "DIR")]
+    baseline: PathBuf,
+    /// Where the profiles with this run go
+    #[arg(short, long, value_name = "DIR", default_value = "khard-ci")]
+    output: PathBuf,
+    /// What fails the job; else khard.toml's [ci] fail-on, else added
+    #[arg(long, value_name = "WHAT")]
+    fail_on: Option<FailOn>,
+    #[command(flatten)]
+    targets: TargetArgs,
+    #[command(flatten)]
+    choices: ChoiceArgs,
+}
+
+impl Args {
+    /// The exit status of khard's own failure.
+    pub(super) fn failure_code(&self) -> u8 {
+        self.targets.failure_code()
+    }
+}
+
+/// Runs the verb.
+pub(super) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
+    let (accepted, failure) = (args.targets.accept_lossy.clone(), args.failure_code());
+    let fail_on = args.fail_on.or(Config::find()?.ci.fail_on).unwrap_or(FailOn::Added);
+    let denies_attempts = args.choices.denies_attempts();
+    let choices = args.choices.into_choices()?;
+    let duration = args.targets.duration;
+    let (request, source) = args.targets.into_request(false, denies_attempts, Output::Inherited)?;
+    let options = Options { request, source, duration, until_quiet: None, show: Show::Nothing };
+    let files = Files {
+        out_dir: args.output.clone(),
+        name: None,
+        unite: Some(Unite::Rollouts),
+        choices: choices.clone(),
+    };
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
+    let finished = runtime.block_on(trace::run(options, files))?;
+    let is_lossy = say_losses(&finished, &accepted);
+    let compared = ci::compare(&args.output, &args.baseline, &finished.reports, &choices)?;
+    tell(&compared, &args.output, quiet)?;
+    let is_refused = match fail_on {
+        FailOn::Added => compared.has_more(),
+        FailOn::Any => compared.has_any(),
+        FailOn::Nothing => false,
+    };
+    // What the project's own tests say comes first.
+    let of_command = finished.command_status.map_or(0, command::exit_code);
+    Ok(ExitCode::from(match of_command {
+        0 if is_lossy => failure,
+        0 => u8::from(is_refused),
+        code => code,
+    }))
+}
+
+/// Whether something was lost that nobody has accepted.
+fn say_losses(finished: &Finished, accepted: &[super::targets::Class]) -> bool {
+    let mut is_lossy = false;
+    for report in &finished.reports {
+        for class in unaccepted(&report.lossy, accepted) {
+            let (dir, class) = (escape::terminal(report.dir.as_os_str().as_encoded_bytes()), class.as_str());
+            tracing::error!(
+                "{dir}: the recording is lossy in {class} (see summary.md): run again, or accept it with --accept-lossy {class}"
+            );
+            is_lossy = true;
+        }
+    }
+    is_lossy
+}
+
+fn tell(compared: &Compared, out_dir: &Path, quiet: bool) -> Result<()> {
+    if let Some(path) = ci::job_summary() {
+        let mut file = File::options().append(true).create(true).open(&path);
+        let written = file.as_mut().map_err(|error| std::io::Error::from(error.kind()));
+        written
+            .and_then(|file| file.write_all(compared.to_markdown(out_dir).as_bytes()))
+            .with_context(|| format!("cannot write the job's summary to {}", path.display()))?;
+    }
+    if !quiet {
+        write!(stdout().lock(), "{}", compared.to_text(out_dir))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! `khard ci`: a project's test run against its committed profiles.
+
+use std::{fs, path::Path, process::Command};
+
+use khard_tests::{
+    khard::{self, Done},
+    program::Program,
+};
+use tempfile::TempDir;
+
+/// A project: its tests read a file, and write one of a name that is never the same.
+struct Project(TempDir);
+
+impl Project {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("usual"), "").unwrap();
+        fs::write(dir.path().join("planted"), "").unwrap();
+        Program::new().call("getsid").exit(0).write(&dir.path().join("planted-call"));
+        fs::write(dir.path().join("test.sh"), "cat usual\nmktemp\n").unwrap();
+        Self(dir)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn plant(&self, line: &str) {
+        let script = fs::read_to_string(self.path("test.sh")).unwrap();
+        fs::write(self.path("test.sh"), format!("{line}\n{script}")).unwrap();
+    }
+
+    fn run(&self, args: &[&str]) -> Done {
+        let _ = fs::remove_dir_all(self.path("khard-ci"));
+        let mut command = khard::command(["ci", "--baseline", "profiles"]);
+        command.args(args).args(["--", "sh", "test.sh"]);
+        command.current_dir(self.0.path()).env("GITHUB_STEP_SUMMARY", self.path("job.md"));
+        khard::start(&mut command).end()
+    }
+
+    /// As docs/ci.md says.
+    fn accept(&self) {
+        let copied =
+            Command::new("cp").args(["-r", &self.path("khard-ci/."), &self.path("profiles")]).status();
+        assert!(copied.unwrap().success());
+    }
+
+    fn summary(&self) -> String {
+        fs::read_to_string(self.path("job.md")).unwrap()
+    }
+}
+
+#[test]
+fn the_same_tests_pass_five_times_and_what_is_planted_fails_until_it_is_accepted() {
+    let project = Project::new();
+    let first = project.run(&[]).expect(1);
+    assert!(first.stdout.contains("sh has no committed profiles yet"), "{}", first.stdout);
+    project.accept();
+    for nth in 0..5 {
+        let same = project.run(&[]);
+        assert_eq!(same.code, 0, "run {nth}:\n{}{}", same.stdout, same.stderr);
+    }
+    project.plant("cat planted");
+    project.plant("./planted-call");
+    for _ in 0..3 {
+        let more = project.run(&[]).expect(1);
+        assert!(more.stdout.contains("1 subject needs more"), "{}", more.stdout);
+        assert!(more.stdout.contains("getsid") && more.stdout.contains("planted"), "{}", more.stdout);
+    }
+    let summary = project.summary();
+    assert!(summary.contains("| **added** | `getsid`"), "{summary}");
+    assert!(summary.lines().any(|line| line.starts_with("| **added** | `") && line.contains("/planted`")));
+    project.run(&["--fail-on", "nothing"]).expect(0);
+    project.accept();
+    project.run(&[]).expect(0);
+}
+
+#[test]
+fn failing_tests_say_more_than_the_gate_and_a_misspelt_policy_is_refused() {
+    let project = Project::new();
+    project.plant("trap 'exit 7' EXIT");
+    project.run(&[]).expect(7);
+    assert!(Path::new(&project.path("khard-ci/sh/seccomp.json")).exists(), "it was recorded all the same");
+    fs::write(project.path("khard.toml"), "[ci]\nfail-no = \"any\"\n").unwrap();
+    let done = project.run(&[]).expect(125);
+    assert!(done.stderr.contains("khard.toml") && done.stderr.contains("fail-no"), "{}", done.stderr);
+    fs::write(project.path("khard.toml"), "[ci]\nfail-on = \"nothing\"\n").unwrap();
+    fs::write(project.path("test.sh"), "cat usual\n").unwrap();
+    project.run(&[]).expect(0);
+}
