@@ -3,6 +3,7 @@
 use super::comments;
 use super::table::{self, Kind};
 use super::{At, Finding};
+use crate::Bytes;
 use crate::apparmor_text::{
     self, FileRule, MountRule, ParsedProfile, Pattern, ProfileTextError, Rule, RuleKind, Scope,
 };
@@ -17,6 +18,10 @@ pub(super) fn lint(text: &[u8]) -> Vec<Finding> {
     let mut findings = Vec::new();
     match read(text, &mut findings) {
         Ok(profiles) => {
+            if let Some(first) = profiles.first().filter(|first| first.abi.is_none()) {
+                let what = "no abi line stands before the first profile";
+                findings.push(Finding::new(&table::NO_ABI, At::Line(first.line), what));
+            }
             for profile in &profiles {
                 look(profile, &profiles, &mut findings);
             }
@@ -103,9 +108,6 @@ fn head(profile: &ParsedProfile, findings: &mut Vec<Finding>) {
         }
         Some(flag) => add(&table::UNCONFINED, format!("{name} has the flag {flag}")),
         None => {}
-    }
-    if profile.abi.is_none() {
-        add(&table::NO_ABI, format!("no abi line stands before {name}"));
     }
     if profile.attaches {
         add(&table::ATTACHES, format!("{name} attaches to programs by their path"));
@@ -260,8 +262,10 @@ fn execs(profile: &ParsedProfile, all: &[ParsedProfile], findings: &mut Vec<Find
             findings.push(of_rule(&table::UNCONFINED_EXEC, rule, "programs run unconfined"));
         }
         if transition.mode.starts_with('c') {
-            let is_there = match to {
-                Some(name) => profile.inner.contains(name),
+            // With & the target is stacked on this profile; it and names of namespaces can be anywhere.
+            let is_there = match to.map(Bytes::as_slice) {
+                Some([b'&' | b':', ..]) => true,
+                Some(name) => profile.inner.iter().any(|inner| inner.as_slice() == name),
                 None => !profile.inner.is_empty(),
             };
             if !is_there {

@@ -19,6 +19,8 @@ const APPARMOR_DEFAULT: &str = include_str!("../../data/runtime-default.apparmor
 /// The answer. Its words are escaped for a terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgainstDefault {
+    /// How many different calls or accesses were asked about. 0: the recording has none, and nothing is answered.
+    pub n_asked: usize,
     /// What the default profile would have refused, in words. Empty: the recording fits.
     pub refused: Vec<String>,
     /// What must be so for the answer to hold, and was not recorded.
@@ -26,13 +28,16 @@ pub struct AgainstDefault {
 }
 
 impl AgainstDefault {
-    /// True if nothing is refused for certain.
+    /// True if something was asked about, and nothing is refused for certain.
     pub fn fits(&self) -> bool {
-        self.refused.is_empty()
+        self.n_asked > 0 && self.refused.is_empty()
     }
 
     pub(super) fn in_words(&self) -> String {
         match (self.fits(), self.provided.is_empty()) {
+            (false, _) if self.n_asked == 0 => {
+                "verdict: none: the recording has nothing that a profile of this kind decides on".to_owned()
+            }
             (true, true) => format!(
                 "verdict: this recording fits RuntimeDefault ({RUNTIME_DEFAULT_VERSION}): ship that instead, unless the profile is to allow less"
             ),
@@ -52,6 +57,7 @@ impl AgainstDefault {
     pub(super) fn to_value(&self) -> Value {
         json!({
             "version": RUNTIME_DEFAULT_VERSION,
+            "asked": self.n_asked,
             "fits": self.fits(),
             "refused": self.refused,
             "provided": self.provided,
@@ -59,7 +65,7 @@ impl AgainstDefault {
     }
 }
 
-/// Asks the default profile of one kind; `None`: nothing was recorded that it decides on.
+/// Asks the default profile of one kind. `None`: khard's own data cannot be read, which a test excludes.
 pub(super) fn against_default(format: Format, recording: &Recording) -> Option<AgainstDefault> {
     match format {
         Format::Seccomp => calls(recording),
@@ -67,14 +73,26 @@ pub(super) fn against_default(format: Format, recording: &Recording) -> Option<A
     }
 }
 
+impl AgainstDefault {
+    fn new(n_asked: usize) -> Self {
+        Self { n_asked, refused: Vec::new(), provided: Vec::new() }
+    }
+}
+
 fn calls(recording: &Recording) -> Option<AgainstDefault> {
     let profile = Profile::from_json(RUNTIME_DEFAULT_PROFILE.as_bytes()).ok()?;
     let question = Question { caps: Some(held(recording)), ..Question::default() };
     let report = check(&profile, recording, &question);
-    if report.program.is_empty() {
-        return None;
+    let mut answer = AgainstDefault::new(report.program.len());
+    let runs = || recording.runs().values();
+    if !runs().all(|run| run.coverage.syscalls.is_complete()) {
+        answer.provided.push("calls that may be missing in the recording are allowed too".to_owned());
     }
-    let mut answer = AgainstDefault { refused: Vec::new(), provided: Vec::new() };
+    if runs().any(|run| run.confinement.seccomp.is_filtered()) {
+        let missing =
+            "nothing matters that the filter in force while recording refused: it is not in the recording";
+        answer.provided.push(missing.to_owned());
+    }
     for call in &report.program {
         match (&call.verdict, call.name) {
             (Verdict::Allowed, _) => {}
@@ -154,10 +172,14 @@ fn sockets(recording: &Recording, answer: &mut AgainstDefault) {
 fn accesses(recording: &Recording) -> Option<AgainstDefault> {
     let profile = ParsedProfile::parse(APPARMOR_DEFAULT.as_bytes()).ok()?;
     let report = check_apparmor(&profile, recording, &Question::default());
-    if report.accesses.is_empty() {
-        return None;
+    let mut answer = AgainstDefault::new(report.accesses.len());
+    let of = |class: Class| recording.runs().values().map(move |run| run.coverage.accesses.of(class));
+    let classes = Class::ALL.iter().filter(|class| !of(**class).all(Coverage::is_complete));
+    let classes: Vec<&str> = classes.map(|class| class.as_str()).collect();
+    if !classes.is_empty() {
+        let classes = classes.join(", ");
+        answer.provided.push(format!("what may be missing in the recording is granted too: {classes}"));
     }
-    let mut answer = AgainstDefault { refused: Vec::new(), provided: Vec::new() };
     let mut unclear = 0;
     for access in &report.accesses {
         match &access.verdict {

@@ -57,7 +57,7 @@ pub struct Report {
     pub format: Format,
     /// What is wrong, the worst first.
     pub findings: Vec<Finding>,
-    /// Whether the recording fits the runtime's default profile; `None`: not asked, or nothing of that kind was recorded.
+    /// Whether the recording fits the runtime's default profile; `None`: not asked.
     pub against_default: Option<AgainstDefault>,
 }
 

@@ -72,13 +72,12 @@ fn container(rules: &str) -> String {
 const DENY_WRITE: &str = "#include <tunables/global>\n\nprofile k8s-apparmor-example-deny-write flags=(attach_disconnected) {\n  #include <abstractions/base>\n\n  file,\n\n  // Deny all file writes.\n  deny /** w,\n}\n";
 
 /// Each kind of mistake: a profile with it, and the same without.
-fn cases() -> Vec<(&'static str, String, String)> {
+fn seccomp_cases() -> Vec<(&'static str, String, String)> {
     let entry = |names: &str, more: &str| format!(r#"{{"names":[{names}],"action":"SCMP_ACT_ALLOW"{more}}}"#);
     let condition =
         |index: u8, value: u64| format!(r#"{{"index":{index},"value":{value},"op":"SCMP_CMP_EQ"}}"#);
     let args = |args: &[String]| format!(r#","args":[{}]"#, args.join(","));
     let socket = |more: &str| entry("\"socket\"", more);
-    let file_and = |rules: &str| container(&format!("  file,\n{rules}"));
     let many =
         |n: u64| (0..n).map(|value| socket(&args(&[condition(0, value)]))).collect::<Vec<_>>().join(",");
     let good = enosys(CLONE);
@@ -168,6 +167,12 @@ fn cases() -> Vec<(&'static str, String, String)> {
         ("seccomp/no-architectures", good.replace("\"SCMP_ARCH_X86_64\"", ""), good.clone()),
         ("seccomp/extra-architectures", of_32_bits(&good), good.clone()),
         ("seccomp/beyond-runtime-default", enosys(&entry("\"bpf\"", "")), enosys(&entry("\"statfs\"", ""))),
+    ]
+}
+
+fn apparmor_cases() -> Vec<(&'static str, String, String)> {
+    let file_and = |rules: &str| container(&format!("  file,\n{rules}"));
+    vec![
         ("apparmor/comment", DENY_WRITE.to_owned(), DENY_WRITE.replace("//", "#")),
         ("apparmor/unreadable", container("  /etc/passwd r"), container("  /etc/passwd r,")),
         (
@@ -231,7 +236,7 @@ fn cases() -> Vec<(&'static str, String, String)> {
 #[test]
 fn every_kind_of_mistake_is_found_where_it_is_and_nowhere_else() {
     let mut seen = BTreeSet::new();
-    for (id, bad, good) in cases() {
+    for (id, bad, good) in seccomp_cases().into_iter().chain(apparmor_cases()) {
         assert!(ids(&bad).contains(id), "{id} is not found in {bad}: {:?}", ids(&bad));
         assert!(!ids(&good).contains(id), "{id} is found in {good}");
         seen.insert(id);
@@ -308,6 +313,15 @@ fn a_profile_with_comments_is_read_on_behind_them() {
     assert_eq!(report.findings[0].at, At::Line(8));
     assert!(report.findings.iter().any(|finding| finding.kind.id == "apparmor/deny-leaves"));
     assert_eq!(report.findings.iter().filter(|finding| finding.kind.severity > Severity::Note).count(), 2);
+}
+
+/// As in Debian's usr.bin.man.
+#[test]
+fn a_profile_that_is_stacked_is_no_missing_child_and_a_file_lacks_its_abi_line_once() {
+    let text = "include <tunables/global>\n/usr/bin/man {\n  /usr/bin/tbl rmCx -> &man_groff,\n}\nprofile man_groff {\n  /usr/bin/tbl r,\n}\n";
+    let report = lint(text.as_bytes(), None);
+    let of = |id: &str| report.findings.iter().filter(|finding| finding.kind.id == id).count();
+    assert_eq!((of("apparmor/missing-child"), of("apparmor/no-abi")), (0, 1), "{:?}", report.findings);
 }
 
 /// The kubelet's own guides: written anew, with the same content.
