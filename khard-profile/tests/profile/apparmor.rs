@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use khard_profile::Bytes;
 use khard_profile::apparmor::*;
-use khard_profile::apparmor_text::ParsedProfile;
+use khard_profile::apparmor_text::{Mode, ParsedProfile, with_mode};
 use khard_profile::check::apparmor::Verdict;
 use khard_profile::check::{Question, check_apparmor};
 use khard_profile::recording::*;
@@ -479,6 +479,16 @@ fn flags_are_those_that_are_needed() {
     }
     let complain = of_granted([open("/f", "r")]).to_text(Style { complain: true, comments: false });
     assert!(complain.contains(" flags=(attach_disconnected,complain) {"));
+}
+
+#[test]
+fn a_switched_mode_gives_the_bytes_of_a_profile_that_was_made_in_it() {
+    let generated = of_granted([open("/f", "r"), open("/flags=(complain) {", "rw")]);
+    let in_mode = |complain| generated.to_text(Style { complain, comments: true });
+    for (from, to, mode) in [(false, true, Mode::Complain), (true, false, Mode::Enforce)] {
+        assert_eq!(with_mode(in_mode(from).as_bytes(), mode), Ok(in_mode(to).into_bytes()));
+        assert_eq!(with_mode(in_mode(to).as_bytes(), mode), Ok(in_mode(to).into_bytes()));
+    }
 }
 
 #[test]

@@ -20,10 +20,14 @@ pub(super) struct Loaded {
     pub(super) modes: BTreeMap<Bytes, String>,
 }
 
+/// Whether the kernel asks AppArmor at all.
+pub(super) fn is_on(places: &KernelPlaces) -> bool {
+    fs::read_to_string(&places.enabled).is_ok_and(|text| text.trim() == "Y")
+}
+
 /// Why profiles cannot be loaded; `None`: they can.
 pub(super) fn missing(places: &KernelPlaces) -> Option<String> {
-    let is_on = fs::read_to_string(&places.enabled).is_ok_and(|text| text.trim() == "Y");
-    if !is_on {
+    if !is_on(places) {
         let modules = kernel::security_modules().unwrap_or_default().join(",");
         let instead = if modules.split(',').any(|module| module == "selinux") {
             " (SELinux is, for which khard makes no profiles; seccomp profiles work all the same)"

@@ -109,7 +109,10 @@ pub(super) enum KernelHolds {
 
 impl KernelHolds {
     pub(super) fn of(places: &Places, name: &str, entry: Option<&Profile>) -> Result<Self, NodeError> {
-        let Some(kernel) = &places.kernel else { return Ok(Self::Nothing) };
+        // Without AppArmor, what was written can still be taken away.
+        let Some(kernel) = places.kernel.as_ref().filter(|kernel| apparmor::is_on(kernel)) else {
+            return Ok(Self::Nothing);
+        };
         let loaded = apparmor::Loaded::read(kernel).map_err(NodeError::NoAppArmor)?;
         if loaded.mode_of(name).is_none() {
             return Ok(Self::Nothing);
@@ -165,7 +168,8 @@ pub fn apply(places: &Places, options: &ApplyOptions) -> Result<Applied, NodeErr
     if !found.apparmor.is_empty()
         && let Some(why) = places.kernel.as_ref().and_then(apparmor::missing)
     {
-        return Err(NodeError::NoAppArmor(why));
+        let but = if found.seccomp.is_empty() { "" } else { "; --only seccomp applies the others" };
+        return Err(NodeError::NoAppArmor(format!("{why}{but}")));
     }
     let lock = if options.dry_run { None } else { Some(Lock::take(places)?) };
     let mut ledger = Ledger::read(places)?;

@@ -51,7 +51,8 @@ pub(super) fn why_not(places: &Places, file: &Path) -> Option<String> {
     in_memory(places, file).or_else(|| {
         (!is_enabled(places)).then(|| {
             format!(
-                "no {UNIT} is enabled that would load it: `systemctl enable {UNIT}`, of the package apparmor"
+                "nothing here loads {} at boot: `systemctl enable {UNIT}`, or what this system has instead",
+                places.as_booted(&places.profiles).display()
             )
         })
     })
@@ -70,7 +71,12 @@ fn is_enabled(places: &Places) -> bool {
     // The first one that there is counts; a masked one is a link to /dev/null.
     let unit =
         UNIT_DIRS.iter().map(|path| dir(path).join(UNIT)).find(|unit| fs::symlink_metadata(unit).is_ok());
-    if let Some(unit) = unit {
+    // Where systemd runs, it takes the unit and not the script (sd_booted(3)).
+    let is_systemd = match places.kernel {
+        Some(_) => dir("/run/systemd/system").is_dir(),
+        None => UNIT_DIRS.iter().any(|path| dir(path).join("sysinit.target").exists()),
+    };
+    if let Some(unit) = unit.filter(|_| is_systemd) {
         let is_masked = fs::read_link(&unit).is_ok_and(|target| bytes_of(&target) == b"/dev/null");
         let is_wanted = UNIT_DIRS.iter().any(|path| {
             let entries = fs::read_dir(dir(path)).into_iter().flatten().flatten();
@@ -86,9 +92,7 @@ fn is_enabled(places: &Places) -> bool {
             return true;
         }
     }
-    let has_systemd = UNIT_DIRS[3..].iter().any(|path| dir(path).join("sysinit.target").exists());
-    // Where systemd is, it takes the unit and not the script.
-    !has_systemd
+    !is_systemd
         && SCRIPTS.iter().any(|path| {
             let entries = fs::read_dir(dir(path)).into_iter().flatten().flatten();
             entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).any(|name| {

@@ -74,11 +74,13 @@ impl<'a> Changes<'a> {
     pub(super) fn load(&mut self, name: &str, compiled: &[u8], mode: &'static str) -> Result<(), NodeError> {
         let (Some(kernel), Some(parser)) = (&self.places.kernel, &self.places.parser) else { return Ok(()) };
         let read = || apparmor::Loaded::read(kernel).map_err(NodeError::NoAppArmor);
-        self.undo.push(match read()?.mode_of(name) {
+        let undo = match read()?.mode_of(name) {
             None => Undo::Load { name: name.to_owned() },
             Some(_) => self.restore(name),
-        });
+        };
+        // When it fails, the kernel has what it had.
         parser.load(compiled, name)?;
+        self.undo.push(undo);
         match read()?.mode_of(name) {
             Some(found) if found == mode => Ok(()),
             found => Err(NodeError::NotAsLoaded {
@@ -93,8 +95,9 @@ impl<'a> Changes<'a> {
     pub(super) fn unload(&mut self, name: &str) -> Result<(), NodeError> {
         let Some(parser) = &self.places.parser else { return Err(NodeError::NoParser) };
         let undo = self.restore(name);
+        parser.unload(name)?;
         self.undo.push(undo);
-        parser.unload(name)
+        Ok(())
     }
 
     fn restore(&self, name: &str) -> Undo {

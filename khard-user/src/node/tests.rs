@@ -44,7 +44,10 @@ case "$*" in
     echo "$text" > raw_data
     echo "$name ($mode)" >> ../../../profiles
     ;;
---remove) forget ;;
+--remove)
+    case "$name" in *stuck*) echo "Unable to remove" >&2; exit 1 ;; esac
+    forget
+    ;;
 esac
 "#;
 
@@ -322,6 +325,29 @@ fn removing_leaves_nothing() {
 }
 
 #[test]
+fn when_the_second_of_two_cannot_be_removed_the_first_comes_back() {
+    let node = Node::new();
+    let (a, b) = (node.output("a", &text("khard-a")), node.output("b", &text("khard-stuck")));
+    node.apply(&[&a, &b]).unwrap();
+    let sorted = |node: &Node| {
+        let mut all = node.all();
+        let mut lines: Vec<_> = node.kernel().lines().map(str::to_owned).collect();
+        lines.sort();
+        all.insert(node.path("sys/kernel/security/apparmor/profiles"), lines.concat().into());
+        all
+    };
+    let before = sorted(&node);
+    let both = [a.to_str().unwrap().to_owned(), b.to_str().unwrap().to_owned()];
+    let error = remove(&node.places, &both, &[], false).unwrap_err();
+    assert!(matches!(error, NodeError::Undone { ref left, .. } if left.is_empty()), "{error:?}");
+    assert_eq!(sorted(&node), before);
+    // Where AppArmor is off since, nothing is in the way.
+    fs::write(node.path("sys/module/apparmor/parameters/enabled"), "N\n").unwrap();
+    remove(&node.places, &both, &[], false).unwrap();
+    assert!(!node.path("etc/apparmor.d/khard-a").exists() && !node.path("var/lib/khard").exists());
+}
+
+#[test]
 fn an_image_gets_files_and_what_boots_from_it_is_khards() {
     let mut node = Node::new();
     let dir = node.output("web", &text("khard-web"));
@@ -349,9 +375,12 @@ fn what_survives_a_reboot_is_told_by_who_loads_it() {
     let unit = node.path("usr/lib/systemd/system/apparmor.service");
     fs::create_dir_all(unit.parent().unwrap()).unwrap();
     fs::write(&unit, "").unwrap();
-    assert!(why(&node).is_some_and(|why| is_in_memory || why.contains("systemctl enable")));
+    assert!(why(&node).is_some_and(|why| is_in_memory || why.contains("nothing here loads /etc/apparmor.d")));
     fs::create_dir_all(node.path("etc/systemd/system/sysinit.target.wants")).unwrap();
-    symlink("/usr/lib/x", node.path("etc/systemd/system/sysinit.target.wants/apparmor.service")).unwrap();
+    let link = node.path("etc/systemd/system/sysinit.target.wants/apparmor.service");
+    symlink("/usr/lib/x", &link).unwrap();
+    assert!(why(&node).is_some(), "systemd does not run");
+    fs::create_dir_all(node.path("run/systemd/system")).unwrap();
     assert_eq!(why(&node).is_some(), is_in_memory);
     symlink("/dev/null", node.path("etc/systemd/system/apparmor.service")).unwrap();
     assert!(why(&node).is_some(), "masked");
