@@ -22,6 +22,7 @@ impl Summary {
             let _ = writeln!(page, "\n> **Warning:** {warning}.");
         }
         runs(&mut page, self);
+        spans(&mut page, self);
         if let Some(seccomp) = &self.seccomp {
             allowed(&mut page, seccomp);
             risky(&mut page, seccomp);
@@ -103,6 +104,18 @@ fn runs(page: &mut String, summary: &Summary) {
     }
     let seen: Vec<String> = summary.seen_by_phase.iter().map(|(phase, n)| format!("{phase} {n}")).collect();
     let _ = writeln!(page, "- different calls seen, by phase: {}", seen.join(", "));
+}
+
+/// What the user's marks split the runs into.
+fn spans(page: &mut String, summary: &Summary) {
+    for run in summary.runs.iter().filter(|run| !run.spans.is_empty()) {
+        page.push_str("\n## Between marks\n\nOnly what was seen for the first time: what comes again is not recorded again.\n\n| from | mark | calls first seen | accesses first seen |\n|---|---|---|---|\n");
+        for span in &run.spans {
+            let mark = span.mark.as_ref().map_or("the beginning".to_owned(), |label| code(label.as_slice()));
+            let from = words::duration(span.from_ms);
+            let _ = writeln!(page, "| {from} | {mark} | {} | {} |", span.n_calls, span.n_accesses);
+        }
+    }
 }
 
 /// A line for each different value of a property of the runs.

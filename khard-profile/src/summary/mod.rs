@@ -5,6 +5,7 @@ mod apparmor;
 mod markdown;
 pub(crate) mod opens;
 pub(crate) mod risky;
+mod spans;
 mod text;
 mod words;
 
@@ -15,6 +16,7 @@ use serde::Serialize;
 pub(crate) use words::access_coverage as coverage_in_words;
 
 pub use apparmor::{AppArmorSummary, Compiled, FoldedRule, GeneralisedRule, RiskyRule};
+pub use spans::Span;
 
 use crate::recording::{Abi, Ended, Phase, Recording, Run, RunId, Subject, Witness};
 use crate::seccomp::{Arch, Generated};
@@ -74,6 +76,8 @@ pub struct RunSummary {
     pub coverage: String,
     /// The coverage of its accesses, in words, each with the classes that it is of.
     pub accesses: BTreeMap<String, Vec<&'static str>>,
+    /// What was first seen between the user's marks, if there are any.
+    pub spans: Vec<Span>,
     /// The run's own notes.
     pub notes: Vec<String>,
 }
@@ -165,7 +169,7 @@ impl Summary {
             no_seccomp: profile.err().map(str::to_owned),
             apparmor: None,
             no_apparmor: None,
-            runs: runs.into_iter().map(run_summary).collect(),
+            runs: runs.into_iter().map(|run| run_summary(recording, run)).collect(),
         }
     }
 
@@ -196,7 +200,7 @@ fn accesses(run: &Run) -> BTreeMap<String, Vec<&'static str>> {
     classes
 }
 
-fn run_summary(run: &Run) -> RunSummary {
+fn run_summary(recording: &Recording, run: &Run) -> RunSummary {
     let container = run.container.as_ref();
     RunSummary {
         id: run.id,
@@ -211,6 +215,7 @@ fn run_summary(run: &Run) -> RunSummary {
         runtime: run.runtime.as_ref().map(words::runtime),
         coverage: words::coverage(&run.coverage.syscalls),
         accesses: accesses(run),
+        spans: spans::of(recording, run),
         notes: run.notes.clone(),
     }
 }

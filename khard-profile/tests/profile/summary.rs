@@ -35,6 +35,8 @@ fn eventful() -> Recording {
         ),
     });
     lossy.notes.push("the clock jumped".to_owned());
+    let mark = |time_ns, label: &str| Mark { time_ns, label: label.into() };
+    lossy.marks = vec![mark(3, "load `test` | starts"), mark(60_000_000_000, "reload")];
     recording.add_run(lossy);
     for (abi, nr) in [(Abi::X86_64, 9999), (Abi::Ia32, 102)] {
         let witness = Witness {
