@@ -41,20 +41,14 @@ fn the_exit_status_follows_the_level_and_several_profiles_are_linted() {
 }
 
 #[test]
-fn what_khard_makes_of_a_recording_raises_no_alarm_and_the_default_is_asked() {
-    let done = khard::trace(["--", "true"]).end().expect(0);
-    let folder = done.out.join("true");
-    let profile = folder.join("seccomp.json");
-    let (profile, folder) = (profile.to_str().unwrap(), folder.to_str().unwrap());
-    // Made without a floor, it is no container's.
-    let linted = lint(&done.out, &[profile, "--against", folder, "--json"]);
+fn a_recording_is_asked_whether_the_runtimes_default_would_do() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("audit.json"), r#"{"defaultAction": "SCMP_ACT_LOG"}"#).unwrap();
+    let recording =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../khard-profile/tests/profile/fixtures/recording-v2.json");
+    let linted = lint(dir.path(), &["audit.json", "--against", recording]).expect(1);
+    assert!(linted.stdout.contains("\nverdict: "), "{}", linted.stdout);
+    let linted = lint(dir.path(), &["audit.json", "--against", recording, "--json"]).expect(1);
     let json: Value = serde_json::from_str(&linted.stdout).expect("JSON");
-    let profile = &json["profiles"][0];
-    let alarms: Vec<&Value> =
-        profile["findings"].as_array().unwrap().iter().filter(|f| f["severity"] != "note").collect();
-    assert!(
-        alarms.iter().all(|alarm| alarm["id"].as_str().unwrap().starts_with("seccomp/missing-")),
-        "{alarms:?}"
-    );
-    assert_eq!(profile["runtime_default"]["fits"], true, "{profile}");
+    assert!(json["profiles"][0]["runtime_default"]["fits"].is_boolean(), "{json}");
 }

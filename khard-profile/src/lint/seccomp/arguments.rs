@@ -75,9 +75,8 @@ fn clone3(view: &View<'_>, findings: &mut Vec<Finding>) {
 
 /// libseccomp makes a rule for socketcall(2) of each one for socket(2), without its conditions on the family, which lies in memory.
 fn socketcall(view: &View<'_>, findings: &mut Vec<Finding>) {
-    let by_socketcall = view.abis.contains(&Abi::Ia32)
-        && !view.open_in(Abi::Ia32, "socketcall").is_none_or(Open::is_never)
-        && !view.is_deny_list();
+    let is_open = view.open_in(Abi::Ia32, "socketcall").is_some_and(|open| !open.is_never());
+    let by_socketcall = is_open && !view.is_deny_list();
     if let Some(place) = conditional(view, "socket").filter(|_| by_socketcall) {
         let what = "the arguments of socket are looked at, and 32-bit programs can use socketcall, whose arguments lie in memory";
         let fix = "take SCMP_ARCH_X86 out, or answer socketcall with another errno than the default action does (an equal entry is skipped)";
