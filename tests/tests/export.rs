@@ -231,7 +231,9 @@ fn a_kustomization_that_names_the_folder_has_the_profiles() {
         built.sort_by_key(|object| object["metadata"]["name"].to_string().len());
 
         let mut expected = vec![expected(manifest(kind), &recorded.out(), by_field), other.clone()];
-        expected.iter_mut().for_each(|object| object["metadata"]["namespace"] = json!("shop"));
+        for object in &mut expected {
+            object["metadata"]["namespace"] = json!("shop");
+        }
         assert_eq!(built, expected, "{kind} {version}");
     }
 }
@@ -283,7 +285,10 @@ fn the_lines_for_docker_and_podman_are_what_is_meant_for_a_shell_too() {
         let mut names =
             fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names
-            .find(|name| name.starts_with("khard-") && name.ends_with(".json") == (suffix == ".json"))
+            .find(|name| {
+                let is_json = Path::new(name).extension().is_some_and(|extension| extension == "json");
+                name.starts_with("khard-") && is_json == (suffix == ".json")
+            })
             .unwrap()
     };
     let expected = [
