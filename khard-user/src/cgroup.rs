@@ -5,8 +5,12 @@
 
 use std::{
     ffi::OsStr,
-    fs, io,
-    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    fs::{self, File},
+    io,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{FileExt as _, MetadataExt},
+    },
     path::{Component, Path, PathBuf},
     process,
 };
@@ -50,6 +54,20 @@ pub enum CgroupError {
 #[derive(Clone, Debug)]
 pub struct CgroupTree {
     mount: PathBuf,
+}
+
+/// A cgroup's `cgroup.events`, open: one call for each question instead of five. Holds a descriptor.
+#[derive(Debug)]
+pub struct Events(File);
+
+impl Events {
+    /// Whether a process lives in it or below; false once it is gone.
+    pub fn is_populated(&self) -> bool {
+        let mut text = [0; 128];
+        // Read at its beginning, it is made anew (seq_read_iter(), fs/seq_file.c); of a removed cgroup it fails with ENODEV.
+        let read = self.0.read_at(&mut text, 0);
+        read.is_ok_and(|n| text[..n].split(|byte| *byte == b'\n').any(|line| line == b"populated 1"))
+    }
 }
 
 impl CgroupTree {
@@ -110,8 +128,12 @@ impl CgroupTree {
 
     /// Whether a process lives in it or below (`cgroup.events`); false once it is gone.
     pub fn is_populated(&self, path: &Path) -> bool {
-        fs::read_to_string(self.dir(path).join("cgroup.events"))
-            .is_ok_and(|events| events.lines().any(|line| line == "populated 1"))
+        self.events(path).is_ok_and(|events| events.is_populated())
+    }
+
+    /// The same to be asked again and again.
+    pub fn events(&self, path: &Path) -> io::Result<Events> {
+        Ok(Events(File::open(self.dir(path).join("cgroup.events"))?))
     }
 
     /// Whether it still is the cgroup of this id.

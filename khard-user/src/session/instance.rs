@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     bpf::{Bpf, Misses, PROGRAMS, Role, SlotNumber, Stats, Watched, Watching, of_class},
+    cgroup::Events,
     host,
     stream::{SubjectId, SubjectState},
 };
@@ -108,6 +109,8 @@ pub struct Instance {
     pub(super) started_unix_ms: u64,
     /// Since when accesses are seen: a plain cgroup that was taken for a container's until it was claimed is late.
     pub(super) accesses_from: From,
+    /// Open while there are few; of the others it is opened for each question.
+    pub(super) events: Option<Events>,
     pub(super) slots: Vec<SlotNumber>,
     pub(super) seen: Seen,
     /// What a client was told as a whole; `None` if it has to be told again.
@@ -170,6 +173,7 @@ impl Instance {
     }
 
     pub(super) fn freeze(&mut self, why: Ended, at_ns: u64, misses: Misses, stats: Stats) {
+        self.events = None;
         self.ended = Some(End { why, at_ns, misses, stats });
     }
 

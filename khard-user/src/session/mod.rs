@@ -120,6 +120,8 @@ impl Tenant {
 
 /// The kernel's counters for the whole node, of whose changes every subject is told; not more often than this.
 const COUNTERS_TOLD: Duration = Duration::from_secs(5);
+/// Subjects whose `cgroup.events` stays open. Descriptors are few (1,024 by default), and a larger limit would be the command's too.
+const MOST_OPEN: usize = 512;
 
 /// A running session.
 pub struct Session {
@@ -466,7 +468,11 @@ impl Session {
         let tree = &self.tree;
         let mut emptied = Vec::new();
         for instance in self.instances.values_mut().filter(|instance| instance.ended.is_none()) {
-            if tree.is_populated(&instance.cgroup_path) {
+            let is_populated = match &instance.events {
+                Some(events) => events.is_populated(),
+                None => tree.is_populated(&instance.cgroup_path),
+            };
+            if is_populated {
                 instance.was_populated = true;
             } else if instance.was_populated
                 || instance.has_sightings(&self.tenants)
@@ -593,6 +599,8 @@ impl Session {
     ) -> Result<SubjectId, SessionError> {
         let id = SubjectId(self.next_instance);
         self.next_instance += 1;
+        let n_open = self.instances.values().filter(|instance| instance.events.is_some()).count();
+        let events = if n_open < MOST_OPEN { self.tree.events(&cgroup_path).ok() } else { None };
         let instance = Instance {
             id,
             cgroup_id,
@@ -601,6 +609,7 @@ impl Session {
             start,
             started_unix_ms: host::unix_time_ms(),
             accesses_from: start.from(),
+            events,
             slots: vec![slot],
             seen: Seen::default(),
             told: None,
