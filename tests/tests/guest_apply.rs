@@ -266,7 +266,8 @@ fn a_failed_apply_leaves_all_as_it_was() {
     let good = node.output("a", &profile("khard-guest-a", node.dir.path()));
     let bad = node.output(
         "b",
-        &profile("khard-guest-b", node.dir.path()).replace("capability,", "capability nonsense,"),
+        &profile("khard-guest-b", node.dir.path())
+            .replace("capability,", "include <abstractions/no-such-file-for-khard>"),
     );
     // More than the little disk below has room for.
     let comments = format!("  # {}\n", "x".repeat(150)).repeat(2000);
