@@ -50,10 +50,13 @@ impl Owned {
         wait::value("the end of a child", || self.0.try_wait().expect("a child can be waited for"))
     }
 
-    /// Kills it, if it is there.
+    /// Kills it, if it is there. One that may not be killed (an AppArmor profile without a rule that lets it receive
+    /// signals) is left, and said: waiting for it would never end.
     pub fn kill(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        match self.0.kill() {
+            Ok(()) => drop(self.0.wait()),
+            Err(error) => eprintln!("process {} cannot be killed: {error}", self.pid()),
+        }
     }
 }
 

@@ -18,7 +18,7 @@ fn verified(mode: &str, code: i32) -> (String, String) {
     let (go, allowed, refused, done) = (file("go"), file("allowed"), file("refused"), file("done"));
     let name = format!("khard-test-verify-{mode}");
     let text = format!(
-        "abi <abi/3.0>,\nprofile {name} flags=(attach_disconnected{}) {{\n  /** mrix,\n  /dev/null rw,\n  {allowed} w,\n  {done} w,\n}}\n",
+        "abi <abi/3.0>,\nprofile {name} flags=(attach_disconnected{}) {{\n  signal (receive) set=(kill),\n  /** mrix,\n  /dev/null rw,\n  {allowed} w,\n  {done} w,\n}}\n",
         if mode == "complain" { ",complain" } else { "" }
     );
     let profile = file("verify.apparmor");
