@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -9,12 +10,12 @@ use serde::de::{self, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A string that need not be UTF-8: a comm, a file name, a cgroup path.
+/// A string that need not be UTF-8: a comm, a file name, a cgroup path. It never changes, and clones share it.
 ///
 /// In JSON it is a string when it is valid UTF-8, else `{"b64": "…"}` (standard alphabet, padded). A JSON string is
 /// always the literal bytes: nothing in it is unescaped, so that no name can pass for the other form.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Bytes(Vec<u8>);
+pub struct Bytes(Arc<[u8]>);
 
 impl Bytes {
     /// The bytes, as they were recorded.
@@ -35,19 +36,19 @@ impl Bytes {
 
 impl From<&[u8]> for Bytes {
     fn from(bytes: &[u8]) -> Self {
-        Self(bytes.to_vec())
+        Self(bytes.into())
     }
 }
 
 impl From<Vec<u8>> for Bytes {
     fn from(bytes: Vec<u8>) -> Self {
-        Self(bytes)
+        Self(bytes.into())
     }
 }
 
 impl From<&str> for Bytes {
     fn from(text: &str) -> Self {
-        Self(text.as_bytes().to_vec())
+        Self(text.as_bytes().into())
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use khard_profile::recording::{MergeError, MergePolicy, Recording, Subject};
+use khard_profile::recording::{Limits, MergeError, MergePolicy, ReadError, Recording, Subject};
 
 use crate::{
     input::{self, InputError},
@@ -30,6 +30,11 @@ pub enum UniteError {
         #[source]
         source: MergeError,
     },
+    /// Too much together.
+    #[error(
+        "the recordings of one subject are too many to be one, which khard would not read again: unite fewer"
+    )]
+    TooLarge(#[source] ReadError),
     /// A folder for two subjects.
     #[error(
         "two subjects would be written to the same folder {0}: unite them one after the other, or with different -o"
@@ -62,6 +67,9 @@ pub fn unite(files: &[PathBuf], policy: MergePolicy) -> Result<Vec<United>, Unit
             }
         };
         subjects.insert(key, united);
+    }
+    for united in subjects.values() {
+        united.recording.check_limits(Limits::default()).map_err(UniteError::TooLarge)?;
     }
     Ok(subjects.into_values().collect())
 }

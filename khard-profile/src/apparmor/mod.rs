@@ -249,9 +249,9 @@ impl Maker<'_> {
     /// True if every run in which it was refused was under a profile that may have done so.
     fn was_under_a_profile(&self, seen: &Seen) -> bool {
         let of_phases = seen.iter().filter(|(phase, _)| self.policy.phases.contains(*phase));
-        let mut runs = of_phases.flat_map(|(_, sighting)| &sighting.runs);
-        runs.all(|id| match self.recording.runs().get(id).map(|run| &run.confinement.apparmor) {
-            Some(AppArmorInForce::Named { mode, .. }) => mode != "complain",
+        let mut runs = of_phases.flat_map(|(_, sighting)| self.recording.runs_of(sighting));
+        runs.all(|run| match &run.confinement.apparmor {
+            AppArmorInForce::Named { mode, .. } => mode != "complain",
             _ => false,
         })
     }

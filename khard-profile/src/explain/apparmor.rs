@@ -1,6 +1,6 @@
 //! Owns explanations of AppArmor profiles.
 
-use super::{ExplainError, ExplainedRule, Explanation, Observation, calls, phases, runs_with_calls};
+use super::{ExplainError, ExplainedRule, Explanation, Observation, calls, phases};
 use crate::apparmor_text::{ParsedProfile, Rule, RuleKind};
 use crate::check::apparmor::{Refusal, Verdict, access_in_words, decides, verdict};
 use crate::recording::{Access, AccessKey, Recording, Seen};
@@ -89,11 +89,11 @@ fn of_path(profile: &ParsedProfile, recording: &Recording, path: &str) -> Explan
 }
 
 fn of_call(recording: &Recording, name: &str) -> Explanation {
-    let of_runs = runs_with_calls(recording);
+    let frequencies = recording.frequencies();
     let observations = calls(recording, name).map(|(key, seen)| Observation {
         what: format!("{name} ({} {})", key.abi, key.nr),
         verdict: "not AppArmor's to decide".to_owned(),
-        seen: phases(seen, of_runs),
+        seen: phases(&frequencies, None, seen),
     });
     Explanation {
         about: format!("the system call {name}"),
@@ -113,10 +113,8 @@ fn observations(
     wanted: impl Fn(&AccessKey) -> bool,
 ) -> Vec<Observation> {
     let accesses = recording.accesses().iter().filter(|(key, _)| wanted(key));
+    let frequencies = recording.frequencies();
     let observation = |(key, seen): (&AccessKey, &Seen)| {
-        let class = key.what.class();
-        let observed = |run: &&crate::recording::Run| run.coverage.accesses.of(class).observed().is_some();
-        let of_runs = recording.runs().values().filter(observed).count();
         let outcome = match key.outcome {
             crate::recording::Outcome::Granted => "",
             crate::recording::Outcome::Refused => ", an attempt that was refused",
@@ -124,7 +122,7 @@ fn observations(
         Observation {
             what: format!("{}{outcome}", access_in_words(key)),
             verdict: in_words(profile, &verdict(profile, key)),
-            seen: phases(seen, of_runs),
+            seen: phases(&frequencies, Some(key.what.class()), seen),
         }
     };
     accesses.map(observation).collect()

@@ -8,7 +8,7 @@ mod seccomp;
 pub use apparmor::explain_apparmor;
 pub use seccomp::explain_seccomp;
 
-use crate::recording::{Phase, Recording, Seen, Witness};
+use crate::recording::{Class, Frequencies, Frequency, Phase, PhaseSet, Recording, Seen, Witness};
 
 /// Why there is nothing to explain.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,19 +62,16 @@ pub struct InPhase {
     /// Which.
     pub phase: Phase,
     /// In how many runs.
-    pub n_runs: usize,
-    /// Out of how many: runs that observed this class of things at all.
-    pub of_runs: usize,
+    pub frequency: Frequency,
     /// Who did it first in this phase.
     pub witness: Option<Witness>,
 }
 
-fn phases(seen: &Seen, of_runs: usize) -> Vec<InPhase> {
+fn phases(frequencies: &Frequencies, class: Option<Class>, seen: &Seen) -> Vec<InPhase> {
     let in_phase = |(phase, sighting): (Phase, &crate::recording::Sighting)| InPhase {
         phase,
-        n_runs: sighting.runs.len(),
-        of_runs,
-        witness: sighting.witness.clone(),
+        frequency: frequencies.of(class, seen, PhaseSet::EMPTY.with(phase)),
+        witness: sighting.witness.as_deref().cloned(),
     };
     seen.iter().map(in_phase).collect()
 }
@@ -88,9 +85,4 @@ fn calls<'a>(
         crate::syscalls::by_number(key.abi, key.nr).is_some_and(|call| call.name == name)
     };
     recording.syscalls().iter().filter(move |(key, _)| is_it(key)).map(|(key, seen)| (*key, seen))
-}
-
-/// Runs that observed system calls.
-fn runs_with_calls(recording: &Recording) -> usize {
-    recording.runs().values().filter(|run| run.coverage.syscalls.observed().is_some()).count()
 }

@@ -16,9 +16,9 @@ impl Explanation {
         }
         for observation in &self.observations {
             let _ = writeln!(text, "\n{}\n  {}", observation.what, observation.verdict);
-            for InPhase { phase, n_runs, of_runs, witness } in &observation.seen {
+            for InPhase { phase, frequency, witness } in &observation.seen {
                 let witness = witness::in_words(witness.as_ref());
-                let _ = writeln!(text, "  {phase}: in {n_runs} of {of_runs} runs, {witness}");
+                let _ = writeln!(text, "  {phase}: {frequency}, {witness}");
             }
         }
         for note in &self.notes {
@@ -33,8 +33,9 @@ impl Explanation {
         let in_phase = |seen: &InPhase| {
             json!({
                 "phase": seen.phase,
-                "runs": seen.n_runs,
-                "of_runs": seen.of_runs,
+                "in_complete_runs": seen.frequency.in_complete,
+                "of_complete_runs": seen.frequency.of_complete,
+                "in_other_runs": seen.frequency.in_others,
                 "witness": seen.witness,
             })
         };

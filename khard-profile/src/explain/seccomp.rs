@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{ExplainError, ExplainedRule, Explanation, Observation, calls, phases, runs_with_calls};
+use super::{ExplainError, ExplainedRule, Explanation, Observation, calls, phases};
 use crate::check::{Profile, Question, Verdict, check};
 use crate::recording::{Phase, PhaseSet, Recording};
 use crate::seccomp::ALWAYS;
@@ -42,7 +42,7 @@ fn explanation(
 ) -> Explanation {
     let question = Question { phases: Phase::ALL.into_iter().collect::<PhaseSet>(), caps: None };
     let report = check(profile, recording, &question);
-    let of_runs = runs_with_calls(recording);
+    let frequencies = recording.frequencies();
     let mut observations = Vec::new();
     let mut unseen = Vec::new();
     for name in names {
@@ -54,7 +54,7 @@ fn explanation(
                     .calls()
                     .find(|call| call.key == key)
                     .map_or_else(String::new, |call| in_words(&call.verdict)),
-                seen: phases(seen, of_runs),
+                seen: phases(&frequencies, None, seen),
             }
         }));
         if observations.len() == before {

@@ -225,6 +225,12 @@ impl Coverage {
         })
     }
 
+    /// True if what this run does not hold was not done while it was recorded, as far as is known: seen exactly, from the first
+    /// instruction, and nothing is known to be lost. Less than [`Self::is_complete`], which asks for a proof.
+    pub fn tells_absence(&self) -> bool {
+        matches!(self, Self::Exact(Observed { from: From::FirstInstruction, .. })) && !self.is_lossy()
+    }
+
     /// True if this run holds every call of its class: seen exactly, from the first instruction, proved.
     pub fn is_complete(&self) -> bool {
         matches!(

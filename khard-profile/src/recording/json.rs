@@ -3,14 +3,14 @@
 //! Observations name runs by their place in the list of runs, which keeps a file with many runs small; that list comes
 //! first, so that a reader can stream.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Abi, AccessKey, Phase, Recording, Run, RunId, SCHEMA_VERSION, Seen, Sighting, Subject, SyscallKey,
-    Witness,
+    Abi, AccessKey, Names, Phase, Recording, Run, RunId, RunTable, SCHEMA_VERSION, Seen, Sighting, Subject,
+    SyscallKey, Witness,
 };
 use crate::{Bytes, syscalls};
 
@@ -27,9 +27,10 @@ pub struct Limits {
 
 impl Default for Limits {
     /// Above what a session records of a subject: about 2,000 calls in all ABIs together, and accesses up to
-    /// `khard_common::limits::ACCESSES` for each run.
+    /// `khard_common::limits::ACCESSES` for each run. And above what 2,000 replicas give together, of which each has 10,000
+    /// observations and a tenth of them alone: 2 million, in 750 MB.
     fn default() -> Self {
-        Self { bytes: 256 << 20, runs: 4096, observations: 1 << 20 }
+        Self { bytes: 1 << 30, runs: 4096, observations: 1 << 22 }
     }
 }
 
@@ -164,10 +165,16 @@ impl Recording {
         if runs.len() != ids.len() {
             return Err(ReadError::Inconsistent("a run is listed twice".to_owned()));
         }
+        // In this order, so that places in the file are places in the table.
+        let mut table = RunTable::default();
+        for id in ids {
+            table.add(id);
+        }
+        let mut names = Names::default();
         let mut calls = BTreeMap::new();
         for call in file.syscalls {
             let SyscallForm { abi, nr, name: _, seen } = call;
-            let seen = read_seen(seen, &ids)
+            let seen = read_seen(seen, &table, &mut names)
                 .map_err(|why| ReadError::Inconsistent(format!("syscall {nr} of {abi}: {why}")))?;
             if calls.insert(SyscallKey { abi, nr }, seen).is_some() {
                 return Err(ReadError::Inconsistent(format!("syscall {nr} of {abi} is listed twice")));
@@ -175,19 +182,24 @@ impl Recording {
         }
         let mut accesses = BTreeMap::new();
         for AccessForm { access, seen } in file.accesses {
-            let seen = read_seen(seen, &ids)
+            let seen = read_seen(seen, &table, &mut names)
                 .map_err(|why| ReadError::Inconsistent(format!("access {:?}: {why}", access.what)))?;
             if let Some((key, _)) = accesses.get_key_value(&access) {
                 return Err(ReadError::Inconsistent(format!("access {key:?} is listed twice")));
             }
             accesses.insert(access, seen);
         }
-        Ok(Self { written_by: file.written_by, subject: file.subject, runs, syscalls: calls, accesses })
+        let (written_by, subject) = (file.written_by, file.subject);
+        Ok(Self { written_by, subject, runs, table, syscalls: calls, accesses, names })
     }
 
     /// Writes the recording: sorted, one run and one system call a line, the same bytes for the same recording.
     pub fn write_json(&self, mut out: impl Write) -> io::Result<()> {
-        let place_of: BTreeMap<RunId, usize> = self.runs.keys().copied().zip(0..).collect();
+        let in_file: BTreeMap<&RunId, usize> = self.runs.keys().zip(0..).collect();
+        let places = Places {
+            table: &self.table,
+            in_file: self.table.ids().iter().filter_map(|id| in_file.get(id).copied()).collect(),
+        };
         write!(out, "{{\n\"khard_recording\":{SCHEMA_VERSION},\n\"written_by\":")?;
         serde_json::to_writer(&mut out, &self.written_by)?;
         out.write_all(b",\n\"subject\":")?;
@@ -199,16 +211,22 @@ impl Recording {
             abi: key.abi,
             nr: key.nr,
             name: syscalls::by_number(key.abi, key.nr).map(|call| call.name.to_owned()),
-            seen: seen_forms(seen, &place_of),
+            seen: places.seen_forms(seen),
         });
         write_lines(&mut out, calls)?;
         out.write_all(b"],\n\"accesses\":[")?;
         let accesses = self
             .accesses
             .iter()
-            .map(|(key, seen)| AccessForm { access: key.clone(), seen: seen_forms(seen, &place_of) });
+            .map(|(key, seen)| AccessForm { access: key.clone(), seen: places.seen_forms(seen) });
         write_lines(&mut out, accesses)?;
         out.write_all(b"]\n}\n")
+    }
+
+    /// Whether a reader would take it again: as [`Self::from_json_within`], for what can be told before it is written.
+    pub fn check_limits(&self, limits: Limits) -> Result<(), ReadError> {
+        within("runs", self.runs.len(), limits.runs)?;
+        within("observations", self.n_observations(), limits.observations)
     }
 
     /// The bytes that [`Self::write_json`] writes.
@@ -231,54 +249,65 @@ fn write_lines<T: Serialize>(out: &mut impl Write, items: impl Iterator<Item = T
     out.write_all(b"\n")
 }
 
-fn seen_forms(seen: &Seen, place_of: &BTreeMap<RunId, usize>) -> Vec<SeenForm> {
-    seen.iter().map(|(phase, sighting)| seen_form(phase, sighting, place_of)).collect()
+/// Where runs stand in the file, by their places in memory. Every run of the table is in the recording.
+struct Places<'a> {
+    table: &'a RunTable,
+    in_file: Vec<usize>,
 }
 
-fn seen_form(phase: Phase, sighting: &Sighting, place_of: &BTreeMap<RunId, usize>) -> SeenForm {
-    let place = |run: &RunId| place_of.get(run).copied();
-    SeenForm {
-        phase,
-        runs: sighting.runs.iter().filter_map(place).collect(),
-        witness: sighting.witness.as_ref().and_then(|witness| {
-            Some(WitnessForm {
-                time_ns: witness.time_ns,
-                run: place(&witness.run)?,
-                tgid: witness.tgid,
-                tid: witness.tid,
-                comm: witness.comm.clone(),
-                exe: witness.exe.clone(),
-            })
-        }),
+impl Places<'_> {
+    fn seen_forms(&self, seen: &Seen) -> Vec<SeenForm> {
+        seen.iter().map(|(phase, sighting)| self.seen_form(phase, sighting)).collect()
+    }
+
+    fn seen_form(&self, phase: Phase, sighting: &Sighting) -> SeenForm {
+        let in_file = |place: u32| self.in_file.get(place as usize).copied();
+        let mut runs: Vec<usize> =
+            sighting.runs.as_slice().iter().filter_map(|place| in_file(*place)).collect();
+        runs.sort_unstable();
+        SeenForm {
+            phase,
+            runs,
+            witness: sighting.witness.as_ref().and_then(|witness| {
+                Some(WitnessForm {
+                    time_ns: witness.time_ns,
+                    run: self.table.place(witness.run).and_then(in_file)?,
+                    tgid: witness.tgid,
+                    tid: witness.tid,
+                    comm: witness.comm.clone(),
+                    exe: witness.exe.clone(),
+                })
+            }),
+        }
     }
 }
 
-fn read_seen(forms: Vec<SeenForm>, ids: &[RunId]) -> Result<Seen, String> {
-    let id = |place: usize| ids.get(place).copied().ok_or_else(|| format!("there is no run number {place}"));
+fn read_seen(forms: Vec<SeenForm>, table: &RunTable, names: &mut Names) -> Result<Seen, String> {
+    let known = |place: usize| {
+        let place_in_table = u32::try_from(place).ok().filter(|place| table.id(*place).is_some());
+        place_in_table.ok_or_else(|| format!("there is no run number {place}"))
+    };
     let mut seen = Seen::default();
-    for form in forms {
-        let runs = form.runs.into_iter().map(id).collect::<Result<BTreeSet<_>, _>>()?;
-        let witness = match form.witness {
-            None => None,
-            Some(witness) => Some(Witness {
+    for SeenForm { phase, runs, witness } in forms {
+        if witness.as_ref().is_some_and(|witness| !runs.contains(&witness.run)) {
+            return Err(format!("the witness of phase {phase} is of a run that did not make the call"));
+        }
+        if runs.is_empty() || seen.in_phase(phase).is_some() {
+            return Err(format!("phase {phase} is listed twice, or without a run"));
+        }
+        let runs = runs.into_iter().map(known).collect::<Result<Vec<_>, _>>()?;
+        let witness = witness.and_then(|witness| {
+            Some(Box::new(Witness {
                 time_ns: witness.time_ns,
-                run: id(witness.run)?,
+                run: *table.id(u32::try_from(witness.run).ok()?)?,
                 tgid: witness.tgid,
                 tid: witness.tid,
                 comm: witness.comm,
                 exe: witness.exe,
-            }),
-        };
-        if witness.as_ref().is_some_and(|witness| !runs.contains(&witness.run)) {
-            return Err(format!(
-                "the witness of phase {} is of a run that did not make the call",
-                form.phase
-            ));
-        }
-        if runs.is_empty() || seen.in_phase(form.phase).is_some() {
-            return Err(format!("phase {} is listed twice, or without a run", form.phase));
-        }
-        seen.add(form.phase, runs, witness);
+            }))
+        });
+        seen.add(phase, runs, witness);
     }
+    names.share_all(&mut seen);
     if seen.phases().is_empty() { Err("no phase".to_owned()) } else { Ok(seen) }
 }

@@ -77,11 +77,14 @@ impl Recording {
                 Entry::Occupied(_) => {}
             }
         }
-        for (key, seen) in &other.syscalls {
-            self.syscalls.entry(*key).or_default().unite(seen);
+        let places: Vec<u32> = other.table.ids().iter().map(|id| self.table.add(*id)).collect();
+        for (key, mut seen) in other.syscalls {
+            self.names.share_all(&mut seen);
+            self.syscalls.entry(key).or_default().unite(seen, &places);
         }
-        for (key, seen) in other.accesses {
-            self.accesses.entry(key).or_default().unite(&seen);
+        for (key, mut seen) in other.accesses {
+            self.names.share_all(&mut seen);
+            self.accesses.entry(key).or_default().unite(seen, &places);
         }
         Ok(self)
     }

@@ -5,10 +5,12 @@
 
 mod access;
 mod coverage;
+mod frequency;
 mod json;
 mod merge;
 mod phase;
 mod run;
+mod run_set;
 mod subject;
 mod syscall;
 
@@ -21,6 +23,7 @@ pub use access::{
 pub use coverage::{
     AccessCoverage, Attachment, Coverage, From, MissingClass, NotObserved, Observed, Proof, RunCoverage,
 };
+pub use frequency::{Frequencies, Frequency, Rare};
 pub use json::{Limits, ReadError};
 pub use merge::{MergeError, MergePolicy};
 pub use phase::{Phase, PhaseSet, UnknownPhase};
@@ -28,8 +31,12 @@ pub use run::{
     AppArmorInForce, BadRunId, Confinement, ContainerRun, Ended, Host, Mark, Run, RunId, Runtime,
     SeccompInForce,
 };
+pub use run_set::RunSet;
+use run_set::RunTable;
 pub use subject::{Subject, WorkloadFrom};
 pub use syscall::{Abi, Seen, Sighting, SyscallKey, Witness};
+
+use crate::Bytes;
 
 /// The version of the JSON form that this crate writes, and the newest that it reads.
 pub const SCHEMA_VERSION: u32 = 3;
@@ -37,13 +44,59 @@ pub const SCHEMA_VERSION: u32 = 3;
 /// What one subject did, over one or more runs.
 ///
 /// Every run that an observation names is in the document, and an observation names at least one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Recording {
     written_by: String,
     subject: Subject,
     runs: BTreeMap<RunId, Run>,
+    /// By which observations name the runs.
+    table: RunTable,
     syscalls: BTreeMap<SyscallKey, Seen>,
     accesses: BTreeMap<AccessKey, Seen>,
+    /// Names of threads and executables, so that each is in memory once.
+    names: Names,
+}
+
+impl PartialEq for Recording {
+    /// Neither the order in which runs came nor what is shared in memory counts.
+    fn eq(&self, other: &Self) -> bool {
+        let same_but_seen = self.written_by == other.written_by
+            && self.subject == other.subject
+            && self.runs == other.runs
+            && self.syscalls.len() == other.syscalls.len()
+            && self.accesses.len() == other.accesses.len();
+        let places = || other.table.ids().iter().map(|id| self.table.place(*id)).collect::<Option<Vec<_>>>();
+        same_but_seen
+            && places().is_some_and(|places| {
+                let mut calls = self.syscalls.iter().zip(&other.syscalls);
+                let mut accesses = self.accesses.iter().zip(&other.accesses);
+                calls.all(|((key, ours), (other, theirs))| key == other && ours.equals(theirs, &places))
+                    && accesses
+                        .all(|((key, ours), (other, theirs))| key == other && ours.equals(theirs, &places))
+            })
+    }
+}
+
+impl Eq for Recording {}
+
+/// Names that are in memory once, however many witnesses have them.
+#[derive(Clone, Debug, Default)]
+struct Names(BTreeSet<Bytes>);
+
+impl Names {
+    fn share(&mut self, name: &mut Bytes) {
+        match self.0.get(name) {
+            Some(known) => *name = known.clone(),
+            None => drop(self.0.insert(name.clone())),
+        }
+    }
+
+    fn share_all(&mut self, seen: &mut Seen) {
+        for witness in seen.witnesses_mut() {
+            self.share(&mut witness.comm);
+            self.share(&mut witness.exe);
+        }
+    }
 }
 
 /// An observation for a run that was not added before it.
@@ -59,13 +112,16 @@ impl Recording {
             written_by,
             subject,
             runs: BTreeMap::new(),
+            table: RunTable::default(),
             syscalls: BTreeMap::new(),
             accesses: BTreeMap::new(),
+            names: Names::default(),
         }
     }
 
     /// Adds a run, or replaces the one with the same id: a session updates it as it goes on.
     pub fn add_run(&mut self, run: Run) {
+        self.table.add(run.id);
         self.runs.insert(run.id, run);
     }
 
@@ -78,7 +134,7 @@ impl Recording {
         witness: Option<Witness>,
     ) -> Result<(), UnknownRun> {
         let runs = self.known(run, witness.as_ref())?;
-        self.syscalls.entry(key).or_default().add(phase, runs, witness);
+        self.syscalls.entry(key).or_default().add(phase, runs, witness.map(Box::new));
         Ok(())
     }
 
@@ -91,17 +147,14 @@ impl Recording {
         witness: Option<Witness>,
     ) -> Result<(), UnknownRun> {
         let runs = self.known(run, witness.as_ref())?;
-        self.accesses.entry(key).or_default().add(phase, runs, witness);
+        self.accesses.entry(key).or_default().add(phase, runs, witness.map(Box::new));
         Ok(())
     }
 
-    /// The runs that an observation names, all of which must be there.
-    fn known(&self, run: RunId, witness: Option<&Witness>) -> Result<BTreeSet<RunId>, UnknownRun> {
-        let runs: BTreeSet<_> = std::iter::once(run).chain(witness.map(|witness| witness.run)).collect();
-        match runs.iter().find(|run| !self.runs.contains_key(run)) {
-            Some(unknown) => Err(UnknownRun(*unknown)),
-            None => Ok(runs),
-        }
+    /// The places of the runs that an observation names, all of which must be there.
+    fn known(&self, run: RunId, witness: Option<&Witness>) -> Result<[u32; 2], UnknownRun> {
+        let place = |run: RunId| self.table.place(run).ok_or(UnknownRun(run));
+        Ok([place(run)?, place(witness.map_or(run, |witness| witness.run))?])
     }
 
     /// Records a byte of a run's syscall table: the call was made in each phase of the set.
@@ -127,6 +180,17 @@ impl Recording {
     /// The runs, in the order of their ids.
     pub fn runs(&self) -> &BTreeMap<RunId, Run> {
         &self.runs
+    }
+
+    /// The runs in which something was seen, in no order.
+    pub fn runs_of<'a>(&'a self, sighting: &'a Sighting) -> impl Iterator<Item = &'a Run> {
+        let ids = sighting.runs.as_slice().iter().filter_map(|place| self.table.id(*place));
+        ids.filter_map(|id| self.runs.get(id))
+    }
+
+    /// True if something was seen in this run.
+    pub fn was_in_run(&self, sighting: &Sighting, run: RunId) -> bool {
+        self.table.place(run).is_some_and(|place| sighting.runs.contains(place))
     }
 
     /// The system calls, by ABI and number.

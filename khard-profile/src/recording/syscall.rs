@@ -1,10 +1,10 @@
 //! Owns one observed system call: its ABI and number, in which phases and runs it was seen, and who did it first.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::run_set::RunSet;
 use super::{Phase, PhaseSet, RunId};
 use crate::Bytes;
 
@@ -64,16 +64,16 @@ pub struct SyscallKey {
 }
 
 /// What was seen of one system call, by phase. Never empty in a [`super::Recording`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen(BTreeMap<Phase, Sighting>);
+#[derive(Clone, Debug, Default)]
+pub struct Seen(Vec<(Phase, Sighting)>);
 
 /// One system call in one phase.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Sighting {
-    /// In which runs. Never empty in a [`super::Recording`].
-    pub runs: BTreeSet<RunId>,
+    /// In which runs.
+    pub runs: RunSet,
     /// Who did it first. A first sighting's record can be lost while the fact is not.
-    pub witness: Option<Witness>,
+    pub witness: Option<Box<Witness>>,
 }
 
 /// Who made a call first. The order, by which the least of two is kept, is that of the fields.
@@ -96,12 +96,12 @@ pub struct Witness {
 impl Seen {
     /// In which phases.
     pub fn phases(&self) -> PhaseSet {
-        self.0.keys().copied().collect()
+        self.0.iter().map(|(phase, _)| *phase).collect()
     }
 
     /// What was seen in one phase.
     pub fn in_phase(&self, phase: Phase) -> Option<&Sighting> {
-        self.0.get(&phase)
+        self.0.iter().find(|(known, _)| *known == phase).map(|(_, sighting)| sighting)
     }
 
     /// Every phase with what was seen in it, in phase order.
@@ -111,27 +111,56 @@ impl Seen {
 
     /// The least witness of the given phases.
     pub fn witness(&self, phases: PhaseSet) -> Option<&Witness> {
-        let chosen = self.0.iter().filter(|(phase, _)| phases.contains(**phase));
-        chosen.filter_map(|(_, sighting)| sighting.witness.as_ref()).min()
+        let chosen = self.0.iter().filter(|(phase, _)| phases.contains(*phase));
+        chosen.filter_map(|(_, sighting)| sighting.witness.as_deref()).min()
     }
 
+    /// Adds runs by their places, and a witness of one of them.
     pub(super) fn add(
         &mut self,
         phase: Phase,
-        runs: impl IntoIterator<Item = RunId>,
-        witness: Option<Witness>,
+        runs: impl IntoIterator<Item = u32>,
+        witness: Option<Box<Witness>>,
     ) {
-        let sighting = self.0.entry(phase).or_default();
-        sighting.runs.extend(runs);
+        let mut runs = runs.into_iter();
+        let at = self.0.partition_point(|(known, _)| *known < phase);
+        if self.0.get(at).is_none_or(|(known, _)| *known != phase) {
+            let Some(first) = runs.next() else { return };
+            // Most have one phase: no room for more before there are more.
+            self.0.reserve_exact(1);
+            self.0.insert(at, (phase, Sighting { runs: RunSet::one(first), witness: None }));
+        }
+        let sighting = &mut self.0[at].1;
+        runs.for_each(|place| sighting.runs.insert(place));
         sighting.witness = match (sighting.witness.take(), witness) {
             (Some(old), Some(new)) => Some(old.min(new)),
             (old, new) => old.or(new),
         };
     }
 
-    pub(super) fn unite(&mut self, other: &Self) {
-        for (phase, sighting) in &other.0 {
-            self.add(*phase, sighting.runs.iter().copied(), sighting.witness.clone());
+    /// Adds what another recording has seen, whose runs have these places here.
+    pub(super) fn unite(&mut self, other: Self, places: &[u32]) {
+        for (phase, Sighting { runs, witness }) in other.0 {
+            self.add(phase, runs.at(places), witness);
         }
+    }
+
+    /// Keeps some phases.
+    pub(super) fn retain(&mut self, keep: impl Fn(Phase) -> bool) {
+        self.0.retain(|(phase, _)| keep(*phase));
+    }
+
+    pub(super) fn witnesses_mut(&mut self) -> impl Iterator<Item = &mut Witness> {
+        self.0.iter_mut().filter_map(|(_, sighting)| sighting.witness.as_deref_mut())
+    }
+
+    /// True if the other has the same phases, witnesses and runs, which have these places here.
+    pub(super) fn equals(&self, other: &Self, places: &[u32]) -> bool {
+        let same = |((phase, ours), (other_phase, theirs)): (&(Phase, Sighting), &(Phase, Sighting))| {
+            let mut runs: Vec<u32> = theirs.runs.at(places).collect();
+            runs.sort_unstable();
+            phase == other_phase && ours.witness == theirs.witness && ours.runs.as_slice() == runs
+        };
+        self.0.len() == other.0.len() && self.0.iter().zip(&other.0).all(same)
     }
 }

@@ -129,10 +129,9 @@ pub fn generate(recording: &Recording, policy: Policy) -> Result<Generated, Gene
         if seen_in.is_empty() {
             continue;
         }
-        let implements = |id| recording.runs().get(id).is_some_and(|run| run.host.implements(key.abi));
-        let mut runs =
-            seen_in.iter().filter_map(|phase| seen.in_phase(phase)).flat_map(|sighting| &sighting.runs);
-        if !runs.any(implements) {
+        let sightings = seen_in.iter().filter_map(|phase| seen.in_phase(phase));
+        let mut runs = sightings.flat_map(|sighting| recording.runs_of(sighting));
+        if !runs.any(|run| run.host.implements(key.abi)) {
             unimplemented.insert(key);
             continue;
         }

@@ -250,8 +250,11 @@ fn a_rule_is_explained_by_its_text_its_line_and_its_paths() {
     let recording = eventful();
     let of_rule = explain_apparmor(&profile, &recording, "/etc/nginx/*  r,").unwrap();
     assert_eq!(explain_apparmor(&profile, &recording, "4").unwrap(), of_rule);
-    let seen: Vec<_> =
-        of_rule.observations.iter().map(|one| (one.seen[0].n_runs, one.seen[0].of_runs)).collect();
+    let seen: Vec<_> = of_rule
+        .observations
+        .iter()
+        .map(|one| (one.seen[0].frequency.in_complete, one.seen[0].frequency.of_complete))
+        .collect();
     assert_eq!(seen, [(1, 2), (2, 2)]);
     insta::assert_snapshot!(of_rule.to_text());
     let unneeded = explain_apparmor(&profile, &recording, "5").unwrap();
@@ -267,7 +270,7 @@ fn a_rule_is_explained_by_its_text_its_line_and_its_paths() {
         explain_apparmor(&profile, &recording, "/nope").unwrap().notes[0].contains("nothing was recorded")
     );
     assert!(matches!(explain_apparmor(&profile, &recording, "\u{1b}"), Err(ExplainError::NoRule(_))));
-    assert_eq!(of_rule.to_value()["observations"][1]["seen"][0]["runs"], 2);
+    assert_eq!(of_rule.to_value()["observations"][1]["seen"][0]["in_complete_runs"], 2);
 }
 
 #[test]

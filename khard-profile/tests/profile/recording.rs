@@ -38,14 +38,14 @@ proptest! {
             for (key, seen) in one.syscalls() {
                 for (phase, sighting) in seen.iter() {
                     let merged = both.syscalls()[key].in_phase(phase).unwrap();
-                    prop_assert!(merged.runs.is_superset(&sighting.runs));
+                    prop_assert!(one.runs_of(sighting).all(|run| both.was_in_run(merged, run.id)));
                     prop_assert!(sighting.witness.is_none() || merged.witness <= sighting.witness);
                 }
             }
             for (key, seen) in one.accesses() {
                 for (phase, sighting) in seen.iter() {
                     let merged = both.accesses()[key].in_phase(phase).unwrap();
-                    prop_assert!(merged.runs.is_superset(&sighting.runs));
+                    prop_assert!(one.runs_of(sighting).all(|run| both.was_in_run(merged, run.id)));
                     prop_assert!(sighting.witness.is_none() || merged.witness <= sighting.witness);
                 }
             }
@@ -136,6 +136,9 @@ fn limits_are_enforced_and_named() {
     assert!(refused(Limits { bytes: 100, ..Limits::default() }).contains("bytes"));
     assert!(refused(Limits { runs: 0, ..Limits::default() }).contains("runs"));
     assert!(refused(Limits { observations: 0, ..Limits::default() }).contains("observations"));
+    for limits in [Limits { runs: 0, ..Limits::default() }, Limits { observations: 0, ..Limits::default() }] {
+        assert!(small().check_limits(limits).is_err() && small().check_limits(Limits::default()).is_ok());
+    }
 }
 
 #[test]
@@ -335,4 +338,69 @@ fn version_1_is_written_again_as_version_3_without_a_loss() {
     let json = read.to_json().unwrap();
     assert!(json.starts_with(b"{\n\"khard_recording\":3,"));
     assert_eq!(Recording::from_json(&json).unwrap(), read);
+}
+
+proptest! {
+    /// The runs that a table in memory names in another order are the same runs.
+    #[test]
+    fn the_order_in_which_runs_came_does_not_count(a in any_recording()) {
+        let mut backwards = Recording::new(a.subject().clone());
+        a.runs().values().rev().for_each(|run| backwards.add_run(run.clone()));
+        prop_assert_eq!(merge(&backwards, &a), a.clone());
+        prop_assert_eq!(merge(&backwards, &a).to_json().unwrap(), a.to_json().unwrap());
+    }
+
+    #[test]
+    fn what_is_seen_in_too_few_runs_goes_and_all_else_stays(
+        a in any_recording(), min_runs in 0_usize..4, phases in 0_u8..64,
+    ) {
+        let phases = PhaseSet::from_byte(phases).unwrap();
+        let (kept, rare) = a.clone().without_rare(min_runs, phases);
+        prop_assert_eq!(a.runs(), kept.runs());
+        let n_runs = |seen: &Seen| {
+            let sightings = phases.iter().filter_map(|phase| seen.in_phase(phase));
+            let runs = sightings.flat_map(|sighting| a.runs_of(sighting)).map(|run| run.id);
+            runs.collect::<std::collections::BTreeSet<_>>().len()
+        };
+        for (key, seen) in a.accesses() {
+            let is_rare = (1..min_runs).contains(&n_runs(seen));
+            prop_assert_eq!(rare.accesses.contains(key), is_rare);
+            let left = kept.accesses().get(key).map_or(PhaseSet::EMPTY, Seen::phases);
+            prop_assert_eq!(left, if is_rare { seen.phases().without(phases) } else { seen.phases() });
+        }
+        for (key, seen) in a.syscalls() {
+            let is_rare = (1..min_runs).contains(&n_runs(seen));
+            prop_assert_eq!(rare.calls.contains(key), is_rare);
+            let left = kept.syscalls().get(key).map_or(PhaseSet::EMPTY, Seen::phases);
+            prop_assert_eq!(left, if is_rare { seen.phases().without(phases) } else { seen.phases() });
+        }
+    }
+}
+
+#[test]
+fn only_runs_that_tell_of_absence_count_as_those_that_something_could_be_seen_in() {
+    let mut recording = Recording::new(subject());
+    let observed = |from, lost| Observed {
+        from,
+        by: Attachment::Tracepoint,
+        lost: [("slots_full".to_owned(), lost)].into(),
+        proof: Proof::Unproved { reason: "khard died".to_owned() },
+    };
+    for (nth, coverage) in (0..).zip([
+        Coverage::Exact(observed(From::FirstInstruction, 0)),
+        Coverage::Exact(observed(From::FirstInstruction, 1)),
+        Coverage::Exact(observed(From::Late, 0)),
+        Coverage::Inferred(observed(From::FirstInstruction, 0)),
+    ]) {
+        let mut run = run(nth);
+        run.coverage.syscalls = coverage;
+        recording.add_run(run);
+    }
+    let phases = PhaseSet::EMPTY.with(Phase::Workload);
+    let mut asked = |nth| {
+        recording.observe_phases(run_id(nth), READ, phases).unwrap();
+        recording.frequencies().of(None, &recording.syscalls()[&READ], phases).to_string()
+    };
+    assert_eq!(asked(2), "in 0 of 1 complete runs, and of others in 1");
+    assert_eq!(asked(0), "in 1 of 1 complete runs, and of others in 1");
 }

@@ -13,14 +13,14 @@ pub fn messages(recording: &Recording) -> Vec<(u64, Message)> {
     for (id, run) in numbered {
         told.push((0, subject(recording, id, run)));
         for (key, seen) in recording.syscalls() {
-            told.extend(sightings(run.id, seen).map(|(phase, witness)| {
+            told.extend(sightings(recording, run.id, seen).map(|(phase, witness)| {
                 let by = witness.map(|witness| by(run, witness));
                 let call = Message::Call { subject: id, abi: key.abi, nr: key.nr, stage: stage(phase), by };
                 (witness.map_or(0, |witness| witness.time_ns), call)
             }));
         }
         for (key, seen) in recording.accesses() {
-            told.extend(sightings(run.id, seen).map(|(phase, witness)| {
+            told.extend(sightings(recording, run.id, seen).map(|(phase, witness)| {
                 let access = Message::Access {
                     subject: id,
                     key: key.clone(),
@@ -69,10 +69,15 @@ fn subject(recording: &Recording, id: SubjectId, run: &Run) -> Message {
 }
 
 /// In which phases a run did it, with the witness where that is this run's.
-fn sightings(run: RunId, seen: &Seen) -> impl Iterator<Item = (Phase, Option<&Witness>)> {
-    let of_run = seen.iter().filter(move |(_, sighting)| sighting.runs.contains(&run));
-    of_run
-        .map(move |(phase, sighting)| (phase, sighting.witness.as_ref().filter(|witness| witness.run == run)))
+fn sightings<'a>(
+    recording: &'a Recording,
+    run: RunId,
+    seen: &'a Seen,
+) -> impl Iterator<Item = (Phase, Option<&'a Witness>)> {
+    let of_run = seen.iter().filter(move |(_, sighting)| recording.was_in_run(sighting, run));
+    of_run.map(move |(phase, sighting)| {
+        (phase, sighting.witness.as_deref().filter(|witness| witness.run == run))
+    })
 }
 
 fn stage(phase: Phase) -> Stage {

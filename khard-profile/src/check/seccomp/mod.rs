@@ -98,9 +98,9 @@ fn check_call(
     if phases.is_empty() {
         return None;
     }
-    let runs = phases.iter().filter_map(|phase| seen.in_phase(phase)).flat_map(|sighting| &sighting.runs);
-    let targets: BTreeSet<Target> =
-        runs.filter_map(|id| recording.runs().get(id)).map(|run| Target::of(&run.host)).collect();
+    let sightings = phases.iter().filter_map(|phase| seen.in_phase(phase));
+    let runs = sightings.flat_map(|sighting| recording.runs_of(sighting));
+    let targets: BTreeSet<Target> = runs.map(|run| Target::of(&run.host)).collect();
     let branches: BTreeSet<Branch> =
         targets.iter().flat_map(|target| profile.branches(key, target, question.caps.as_ref())).collect();
     let call = syscalls::by_number(key.abi, key.nr);

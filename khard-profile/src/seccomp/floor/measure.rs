@@ -76,10 +76,9 @@ fn named(runtime: &Runtime) -> Option<(&str, &str)> {
 }
 
 fn calls_of(recording: &Recording, run: &Run, phase: Phase) -> Result<BTreeSet<&'static str>, MeasureError> {
-    let of_run = recording
-        .syscalls()
-        .iter()
-        .filter(|(_, seen)| seen.in_phase(phase).is_some_and(|sighting| sighting.runs.contains(&run.id)));
+    let of_run = recording.syscalls().iter().filter(|(_, seen)| {
+        seen.in_phase(phase).is_some_and(|sighting| recording.was_in_run(sighting, run.id))
+    });
     of_run
         .map(|(key, _)| {
             let call = syscalls::by_number(key.abi, key.nr);
