@@ -23,6 +23,8 @@ use crate::{
 pub struct ProfileChoices {
     /// Whose calls are allowed.
     pub phases: PhaseSet,
+    /// In how many runs something must have been seen; 1: whatever was seen.
+    pub min_seen: usize,
     /// The runtime's share.
     pub floor: FloorChoice,
     /// How AppArmor's rules are chosen.
@@ -110,13 +112,26 @@ pub struct Written {
 /// Writes the profiles and the summary of a recording. Without a profile, the summary says why, and a profile of an
 /// earlier recording is removed: it would pass for this one's.
 pub fn write(recording: &Recording, choices: &ProfileChoices, dir: &OutDir) -> Result<Written, ProfileError> {
+    // What is said of the recording is said of all of it.
+    let all = recording;
+    let (without_rare, rare) = match choices.min_seen {
+        0 | 1 => (None, None),
+        min_runs => {
+            let (kept, rare) = all.clone().without_rare(min_runs, choices.phases);
+            (Some(kept), Some(rare))
+        }
+    };
+    let recording = without_rare.as_ref().unwrap_or(all);
     let (mut summary, json, no_profile) = match generate(recording, choices) {
         Ok(generated) => {
             let json = generated.profile.to_json()?;
-            (Summary::new(recording, Ok(&generated)), Some(json), None)
+            (Summary::new(all, Ok(&generated)), Some(json), None)
         }
-        Err(error) => (Summary::new(recording, Err(&error.to_string())), None, Some(error)),
+        Err(error) => (Summary::new(all, Err(&error.to_string())), None, Some(error)),
     };
+    if let Some(rare) = &rare {
+        summary = summary.with_left_out(choices.min_seen, rare);
+    }
     match &json {
         Some(json) => drop(dir.write(SECCOMP_FILE, json)?),
         None => dir.remove(SECCOMP_FILE),

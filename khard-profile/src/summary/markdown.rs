@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use super::{AppArmorSummary, RiskyCall, RiskyRule, RunSummary, SeccompSummary, Summary, words};
+use super::{
+    AppArmorSummary, ClassRuns, LeftOut, RiskyCall, RiskyRule, RunSummary, SeccompSummary, Summary, words,
+};
 use crate::apparmor::FoldReason;
 use crate::escape::markdown as code;
 use crate::recording::{Subject, Witness};
@@ -23,6 +25,7 @@ impl Summary {
         }
         runs(&mut page, self);
         spans(&mut page, self);
+        class_runs(&mut page, self);
         if let Some(seccomp) = &self.seccomp {
             allowed(&mut page, seccomp);
             risky(&mut page, seccomp);
@@ -115,6 +118,34 @@ fn spans(page: &mut String, summary: &Summary) {
             let from = words::duration(span.from_ms);
             let _ = writeln!(page, "| {from} | {mark} | {} | {} |", span.n_calls, span.n_accesses);
         }
+    }
+}
+
+/// In how many runs things were seen.
+fn class_runs(page: &mut String, summary: &Summary) {
+    if !summary.class_runs.is_empty() {
+        page.push_str("\n## In how many runs\n\nA run is complete for a class if it tells of absence too: seen exactly, from the first instruction, and nothing known to be lost. Whatever was seen is granted, unless `--min-seen` asks for more runs.\n\n| class | complete runs | seen in all of them | not in all of them |\n|---|---|---|---|\n");
+    }
+    for ClassRuns { class, n_complete, in_all, in_fewer } in &summary.class_runs {
+        let _ = writeln!(page, "| {class} | {n_complete} | {in_all} | {} |", in_fewer.len());
+    }
+    for ClassRuns { class, n_complete, in_fewer, .. } in
+        summary.class_runs.iter().filter(|class| class.n_complete > 0)
+    {
+        let fewer = in_fewer.iter().map(|fewer| {
+            let others = if fewer.n_others > 0 {
+                format!(", and of others in {}", fewer.n_others)
+            } else {
+                String::new()
+            };
+            let what = code(fewer.what.as_bytes());
+            format!("{what}: in {} of {n_complete}{others}{}", fewer.n_runs, first(fewer.witness.as_ref()))
+        });
+        list(page, &format!("Not in all complete runs ({class})"), fewer);
+    }
+    if let Some(LeftOut { min_seen, what }) = &summary.left_out {
+        let what = what.iter().map(|what| code(what.as_bytes()));
+        list(page, &format!("**Not granted**, since fewer than {min_seen} runs have it"), what);
     }
 }
 

@@ -5,6 +5,7 @@ mod apparmor;
 mod markdown;
 pub(crate) mod opens;
 pub(crate) mod risky;
+mod runs;
 mod spans;
 mod text;
 mod words;
@@ -16,10 +17,11 @@ use serde::Serialize;
 pub(crate) use words::access_coverage as coverage_in_words;
 
 pub use apparmor::{AppArmorSummary, Compiled, FoldedRule, GeneralisedRule, RiskyRule};
+pub use runs::{ClassRuns, LeftOut, SeenInFewer};
 pub use spans::Span;
 
-use crate::recording::{Abi, Ended, Phase, Recording, Run, RunId, Subject, Witness};
-use crate::seccomp::{Arch, Generated};
+use crate::recording::{Abi, Ended, Phase, Rare, Recording, Run, RunId, Subject, Witness};
+use crate::seccomp::{Arch, Generated, Policy};
 use crate::syscalls::{self, Since};
 
 /// What there is to say about a recording and its profile.
@@ -31,6 +33,10 @@ pub struct Summary {
     pub written_by: String,
     /// The runs, in the order of their start.
     pub runs: Vec<RunSummary>,
+    /// In how many of them things were seen, by class; empty for a single run.
+    pub class_runs: Vec<ClassRuns>,
+    /// What the profiles do not grant, since too few runs have it; none if that was not asked for.
+    pub left_out: Option<LeftOut>,
     /// How many different calls were seen in each phase, native and compat.
     pub seen_by_phase: BTreeMap<Phase, usize>,
     /// True if every run holds every call: exactly seen, from the first instruction, proved.
@@ -157,6 +163,11 @@ impl Summary {
         Self {
             subject: recording.subject().clone(),
             written_by: recording.written_by().to_owned(),
+            class_runs: runs::class_runs(
+                recording,
+                profile.map_or(Policy::DEFAULT_PHASES, |generated| generated.phases),
+            ),
+            left_out: None,
             seen_by_phase: Phase::ALL
                 .into_iter()
                 .map(|phase| (phase, seen_in(phase)))
@@ -171,6 +182,13 @@ impl Summary {
             no_apparmor: None,
             runs: runs.into_iter().map(|run| run_summary(recording, run)).collect(),
         }
+    }
+
+    /// Adds what the profiles do not grant, since it was seen in fewer runs than asked for.
+    #[must_use]
+    pub fn with_left_out(mut self, min_seen: usize, rare: &Rare) -> Self {
+        self.left_out = Some(LeftOut::new(min_seen, rare));
+        self
     }
 
     /// Adds the facts of the AppArmor profile, or in words why nothing could be made.

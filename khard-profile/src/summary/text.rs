@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 
-use super::{AppArmorSummary, RiskyCall, SeccompSummary, Summary, words};
+use super::{AppArmorSummary, ClassRuns, LeftOut, RiskyCall, SeccompSummary, Summary, words};
 use crate::escape::{shell, terminal};
 
 /// Closed calls that are named; the rest is counted.
@@ -43,6 +43,20 @@ impl Summary {
         let accesses: BTreeSet<_> = self.runs.iter().flat_map(|run| &run.accesses).collect();
         for (coverage, classes) in accesses {
             line("", &format!("{}: {}", classes.join(", "), terminal(coverage.as_bytes())));
+        }
+        let of_class = |class: &ClassRuns| match class.n_complete {
+            0 => format!("{} no such run", class.class),
+            n_runs => {
+                let (in_all, n) = (class.in_all, class.in_all + class.in_fewer.len());
+                format!("{} {in_all} of {n} in all {n_runs}", class.class)
+            }
+        };
+        let class_runs: Vec<String> = self.class_runs.iter().map(of_class).collect();
+        if !class_runs.is_empty() {
+            line("runs", &format!("seen in complete runs: {}", class_runs.join("; ")));
+        }
+        if let Some(LeftOut { min_seen, what }) = &self.left_out {
+            line("left out", &format!("{} that fewer than {min_seen} runs have", what.len()));
         }
         self.warnings.iter().for_each(|warning| line("warning", &terminal(warning.as_bytes())));
         line("files", &terminal(dir.as_os_str().as_encoded_bytes()));

@@ -27,6 +27,7 @@ Examples:
   khard generate recording.json -o /tmp/strict --phases workload --floor runc
   khard generate node1/web node2/web node3/web -o united
   khard generate profiles-out --paths balanced
+  khard generate run1 run2 run3 -o united --min-seen 2
 
 Where the profiles go:
   one recording                  beside it, or to -o
@@ -39,6 +40,9 @@ pub(super) struct Args {
     /// Where to write; by default beside the recording
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
+    /// Grant only what was seen in at least so many runs of a subject; by default whatever was seen
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    min_seen: u16,
     #[command(flatten)]
     choices: ChoiceArgs,
     /// Print the result as JSON: one object for each subject, a line each
@@ -49,7 +53,16 @@ pub(super) struct Args {
 /// Runs the verb. Each subject is tried, whatever happens to the others.
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let united = args.recordings.unite()?;
-    let choices = args.choices.clone().into_choices()?;
+    let min_seen = usize::from(args.min_seen);
+    let choices = ProfileChoices { min_seen, ..args.choices.clone().into_choices()? };
+    if let Some(few) = united.iter().find(|united| united.recording.runs().len() < min_seen) {
+        let file = few.files.first().map(|file| escape::terminal(file.as_os_str().as_encoded_bytes()));
+        bail!(
+            "--min-seen {min_seen} asks for more runs than the {} that there are of the subject of {}",
+            few.recording.runs().len(),
+            file.unwrap_or_default()
+        );
+    }
     let dirs = dirs(args, &united)?;
     let mut out = std::io::stdout().lock();
     let mut failed = None;

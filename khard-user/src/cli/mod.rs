@@ -183,6 +183,7 @@ impl ChoiceArgs {
         };
         Ok(ProfileChoices {
             phases: self.phases,
+            min_seen: 1,
             floor: self.floor,
             apparmor: apparmor::Policy {
                 phases: self.phases,
