@@ -49,6 +49,13 @@ pub const SEEN_NAMES: u32 = 1 << 16;
 /// Threads in a call that asked for something whose outcome is not known yet, on the whole node.
 pub const PENDING_CALLS: u32 = 1 << 14;
 
+/// Threads with a seccomp filter whose calls are followed at a time: the least used are forgotten, and nothing is claimed of them
+/// until their next call.
+pub const FILTERED_THREADS: u32 = 1 << 14;
+
+/// Different refusals of system calls that are known to be told.
+pub const REFUSALS: u32 = 1 << 12;
+
 /// Credentials of overlays that subjects mounted themselves, on the whole node. Beyond it the least recently used are
 /// forgotten; most are of files that an overlay made, and of no use any more.
 pub const MOUNTERS: u32 = 1 << 12;

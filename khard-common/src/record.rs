@@ -12,6 +12,8 @@ pub const KIND_SYSCALL: u16 = 1;
 pub const KIND_UNKNOWN_SYSCALL: u16 = 2;
 /// [`Header::kind`] of a [`BirthRecord`].
 pub const KIND_BIRTH: u16 = 3;
+/// [`Header::kind`] of a [`SyscallRecord`] whose call was answered by a seccomp filter.
+pub const KIND_REFUSED_SYSCALL: u16 = 4;
 
 /// Begins every record.
 #[repr(C)]
@@ -49,8 +51,8 @@ pub struct SyscallRecord {
     pub comm: [u8; COMM_BYTES],
     /// Bytes of the executable's file name, before it was cut to [`EXE_BYTES`]; 0 for a kernel thread.
     pub exe_len: u32,
-    /// Room.
-    pub reserved: u32,
+    /// Of a refused call, the filter's answer; else 0.
+    pub errno: u32,
     /// The executable's file name (its last component), NUL-padded.
     pub exe: [u8; EXE_BYTES],
 }
@@ -81,6 +83,8 @@ pub enum Record<'a> {
     Syscall(&'a SyscallRecord),
     /// A call whose number has no byte in the table.
     UnknownSyscall(&'a SyscallRecord),
+    /// A call that a filter answered with an error.
+    RefusedSyscall(&'a SyscallRecord),
     /// A cgroup's birth.
     Birth(&'a BirthRecord),
 }
@@ -91,6 +95,7 @@ pub fn decode(sample: &[u8]) -> Option<Record<'_>> {
     match kind {
         KIND_SYSCALL => bytemuck::try_from_bytes(sample).ok().map(Record::Syscall),
         KIND_UNKNOWN_SYSCALL => bytemuck::try_from_bytes(sample).ok().map(Record::UnknownSyscall),
+        KIND_REFUSED_SYSCALL => bytemuck::try_from_bytes(sample).ok().map(Record::RefusedSyscall),
         KIND_BIRTH => bytemuck::try_from_bytes(sample).ok().map(Record::Birth),
         _ => None,
     }

@@ -1,10 +1,14 @@
 //! A call that is not known yet: the table's bit, then the record. Knows nothing of cgroups.
 
-use aya_ebpf::helpers::{bpf_get_current_comm, generated::bpf_ktime_get_boot_ns};
+use aya_ebpf::{
+    bindings::BPF_ANY,
+    helpers::{bpf_get_current_comm, generated::bpf_ktime_get_boot_ns},
+    maps::LruHashMap,
+};
 use khard_common::{
     limits::UNKNOWN_RECORDS,
     phase::RECORD_OWED,
-    record::{Header, KIND_SYSCALL, KIND_UNKNOWN_SYSCALL, SyscallRecord},
+    record::{Header, KIND_REFUSED_SYSCALL, KIND_SYSCALL, KIND_UNKNOWN_SYSCALL, SyscallRecord},
     slot::{Abi, COUNTED, Slot, X32_BIT, is_known, table_index},
 };
 
@@ -30,11 +34,7 @@ pub(crate) fn syscall(number: u32, nr: u32, compat: bool, is_first_copy: bool) -
         // SAFETY: a valid slot.
         unsafe { word::add(&raw mut (*slot).calls, 1) };
     }
-    let (abi, plain_nr) = match (compat, nr & X32_BIT != 0) {
-        (true, _) => (Abi::Ia32, nr),
-        (false, true) => (Abi::X32, nr & !X32_BIT),
-        (false, false) => (Abi::Native, nr),
-    };
+    let (abi, plain_nr) = abi_of(nr, compat);
     let Some(at) = table_index(abi, plain_nr) else {
         return unknown(slot, number, abi, nr, opaque(phase::of_current(slot, number).into()) as u8);
     };
@@ -54,7 +54,7 @@ pub(crate) fn syscall(number: u32, nr: u32, compat: bool, is_first_copy: bool) -
         }
         // The truth first: it does not depend on the ring.
         word::or(word, u64::from(phase) << shift);
-        if send(slot, number, KIND_SYSCALL, abi, nr, phase) {
+        if send(slot, number, What { kind: KIND_SYSCALL, abi, nr, errno: 0 }, phase) {
             if byte & RECORD_OWED != 0 {
                 word::and(word, !(u64::from(RECORD_OWED) << shift));
             }
@@ -70,14 +70,67 @@ fn unknown(slot: *mut Slot, number: u32, abi: Abi, nr: u32, phase: u8) -> i32 {
     // SAFETY: a valid slot.
     let before = unsafe { word::fetch_add(&raw mut (*slot).unknown_calls, 1) };
     if before < UNKNOWN_RECORDS {
-        send(slot, number, KIND_UNKNOWN_SYSCALL, abi, nr, phase);
+        send(slot, number, What { kind: KIND_UNKNOWN_SYSCALL, abi, nr, errno: 0 }, phase);
     }
     0
 }
 
+/// The ABI of a call, and its number without that ABI's bit.
+#[inline(always)]
+fn abi_of(nr: u32, compat: bool) -> (Abi, u32) {
+    match (compat, nr & X32_BIT != 0) {
+        (true, _) => (Abi::Ia32, nr),
+        (false, true) => (Abi::X32, nr & !X32_BIT),
+        (false, false) => (Abi::Native, nr),
+    }
+}
+
+/// A refusal that is told once.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Refusal {
+    subject_id: u64,
+    nr: u32,
+    abi: u16,
+    phase: u16,
+    errno: u64,
+}
+
+/// The present call was answered by a filter, with this error.
+#[inline(never)]
+pub(crate) fn refused(number: u32, errno: u32, told: &LruHashMap<Refusal, u8>) -> i32 {
+    let Some(slot) = subject::slot(number) else { return 0 };
+    let (compat, nr) = Current::call();
+    let nr = nr as u32;
+    let (abi, plain_nr) = abi_of(nr, compat);
+    // Not a number that a program makes up: there are four billion of those, and -1 was cancelled by a tracer.
+    if table_index(abi, plain_nr).is_none() {
+        return 0;
+    }
+    let phase = opaque(phase::of_current(slot, number).into()) as u8;
+    // SAFETY: a valid slot.
+    let subject_id = unsafe { core::ptr::read_volatile(&raw const (*slot).subject_id) };
+    let refusal =
+        Refusal { subject_id, nr, abi: abi as u16, phase: u16::from(phase), errno: u64::from(errno) };
+    if told.get_ptr(refusal).is_none()
+        && send(slot, number, What { kind: KIND_REFUSED_SYSCALL, abi, nr, errno }, phase)
+    {
+        let _ = told.insert(refusal, 1, u64::from(BPF_ANY));
+    }
+    0
+}
+
+/// A record's own part.
+struct What {
+    kind: u16,
+    abi: Abi,
+    nr: u32,
+    errno: u32,
+}
+
 /// Sends who did it; false if the ring has no room.
 #[inline(always)]
-fn send(slot: *mut Slot, number: u32, kind: u16, abi: Abi, nr: u32, phase: u8) -> bool {
+fn send(slot: *mut Slot, number: u32, what: What, phase: u8) -> bool {
     // SAFETY: a valid slot.
     let sequence = unsafe { next_sequence(slot) };
     let Some(mut entry) = RING.reserve::<SyscallRecord>(0) else {
@@ -89,14 +142,20 @@ fn send(slot: *mut Slot, number: u32, kind: u16, abi: Abi, nr: u32, phase: u8) -
     let record = entry.as_mut_ptr();
     // SAFETY: the entry is ours until submitted, and every byte of it is written here.
     unsafe {
-        (*record).header =
-            Header { kind, phase, reserved: 0, slot: number, sequence, time_ns: bpf_ktime_get_boot_ns() };
-        (*record).nr = nr;
-        (*record).abi = abi as u32;
+        (*record).header = Header {
+            kind: what.kind,
+            phase,
+            reserved: 0,
+            slot: number,
+            sequence,
+            time_ns: bpf_ktime_get_boot_ns(),
+        };
+        (*record).nr = what.nr;
+        (*record).abi = what.abi as u32;
         (*record).tgid = task.tgid();
         (*record).tid = task.pid();
         (*record).comm = bpf_get_current_comm().unwrap_or([0; 16]);
-        (*record).reserved = 0;
+        (*record).errno = what.errno;
         (*record).exe_len = task.executable_name(&mut (*record).exe);
     }
     entry.submit(0);

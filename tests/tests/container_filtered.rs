@@ -80,6 +80,46 @@ fn two_execs_under_a_filter_are_told_from_the_runtime_that_starts_them() {
     }
 }
 
+#[test]
+fn what_the_runtimes_default_refuses_is_listed_with_who_tried() {
+    let node = Node::connect();
+    for handler in Node::handlers() {
+        let container = ContainerSpec { seccomp: Seccomp::RuntimeDefault, ..sleeper("shell") };
+        let spec =
+            PodSpec { runtime_handler: handler.clone(), ..PodSpec::new(&unique("default"), container) };
+        let mut running = khard::trace(["--pod", &spec.name, "--wait"]);
+        running.is_ready();
+        let pod = node.start(spec);
+        running.says("looking for the calls that it refuses");
+        // The filter lets both pass only with CAP_SYS_ADMIN.
+        for command in [&["mount", "-t", "tmpfs", "none", "/tmp"][..], &["unshare", "-m", "true"]] {
+            let answer = pod.exec("shell", command);
+            assert_ne!(answer.status, 0, "{command:?}");
+        }
+        assert_eq!(pod.exec("shell", &["sync"]).status, 0);
+        pod.stop();
+        let done = running.end().expect(0);
+        let recording = done.recording(&format!("{}/shell", pod.name()));
+        let refused: BTreeSet<_> = recording
+            .refused_calls()
+            .iter()
+            .filter(|(_, seen)| seen.in_phase(Phase::Joiner).is_some())
+            .map(|(call, _)| (name(call.key), call.errno))
+            .collect();
+        for call in ["mount", "unshare"] {
+            assert!(refused.contains(&(call.to_owned(), 1)), "{handler}: {refused:?}");
+            assert!(!calls(&recording, Phase::Joiner).contains(call), "{call} was refused each time");
+        }
+        assert!(
+            !refused.contains(&("sync".to_owned(), 1)) && calls(&recording, Phase::Joiner).contains("sync")
+        );
+        let run = recording.runs().values().next().unwrap();
+        assert!(run.coverage.refused_syscalls.is_complete(), "{:?}", run.coverage.refused_syscalls);
+        let page = fs::read_to_string(done.out.join(pod.name()).join("shell/summary.md")).unwrap();
+        assert!(page.contains("`mount (x86_64): EPERM`, joiner, first by `mount` (`busybox`)"), "{page}");
+    }
+}
+
 /// khard warned, and the recording says so for good.
 fn says_that_it_runs_under(recording: &Recording, said: &str, filter: &Path) {
     let path = filter.to_str().expect("a path of letters");

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::Read as _,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::Command,
@@ -97,9 +98,12 @@ fn mode(name: &str) -> Option<String> {
         .find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(" (")?.strip_suffix(')')?.to_owned()))
 }
 
-/// Rises with every profile that is loaded or removed.
+/// Rises with every profile that is loaded or removed. Read once: a second read(2) of the same open file waits for the next change
+/// (`ns_revision_read()`, security/apparmor/apparmorfs.c, Linux 6.12).
 fn revision() -> String {
-    fs::read_to_string(Path::new(KERNEL).join("revision")).unwrap()
+    let mut buffer = [0; 32];
+    let n = fs::File::open(Path::new(KERNEL).join("revision")).unwrap().read(&mut buffer).unwrap();
+    String::from_utf8_lossy(&buffer[..n]).into_owned()
 }
 
 fn label(pid: u32) -> String {

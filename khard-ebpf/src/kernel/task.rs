@@ -44,6 +44,27 @@ impl Current {
         }
     }
 
+    /// The thread's id in the initial namespace.
+    #[inline(always)]
+    pub(crate) fn tid(self) -> u32 {
+        // SAFETY: the offset is that field's in this kernel.
+        unsafe { direct(self.0, offset::TASK_PID.load()) }
+    }
+
+    /// When the thread began (`CLOCK_MONOTONIC`, ns).
+    #[inline(always)]
+    pub(crate) fn start_ns(self) -> u64 {
+        // SAFETY: the offset is that field's in this kernel.
+        unsafe { direct(self.0, offset::TASK_START_NS.load()) }
+    }
+
+    /// Whether a seccomp filter is in force for it.
+    #[inline(always)]
+    pub(crate) fn has_filter(self) -> bool {
+        // SAFETY: the offset is that field's in this kernel.
+        unsafe { direct::<u32>(self.0, offset::TASK_SECCOMP_MODE.load()) == SECCOMP_MODE_FILTER }
+    }
+
     #[inline(always)]
     pub(crate) fn in_compat_call(self) -> bool {
         // SAFETY: the offset is that field's in this kernel.

@@ -6,4 +6,5 @@ mod cgroup;
 mod empty;
 mod hook;
 mod process;
+mod refused;
 mod syscall;

@@ -12,7 +12,9 @@ use std::collections::BTreeSet;
 
 pub use apparmor::check_apparmor;
 pub use refused::{Asked, Refused};
-pub use seccomp::{CheckedCall, Outcome, Profile, ProfileError, Report, Verdict, check};
+pub use seccomp::{
+    CheckedCall, Outcome, Profile, ProfileError, RefusedBefore, Report, Verdict, check, errno_in_words,
+};
 pub(crate) use seccomp::{Rule, Target, keys};
 
 use crate::recording::PhaseSet;

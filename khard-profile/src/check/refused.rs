@@ -36,6 +36,24 @@ impl seccomp::Report {
         };
         self.program.iter().filter_map(of_call).collect()
     }
+
+    /// The calls that a filter refused while recording, and this profile does too: where it was in force, it is why.
+    pub fn refused_before(&self) -> Vec<Refused> {
+        let of_call = |before: &seccomp::RefusedBefore| {
+            Some(Refused {
+                what: Asked::Call(before.call.key),
+                in_words: before.refusal()?,
+                witness: witness::in_words(before.call.witness.as_ref()),
+            })
+        };
+        self.refused_before.iter().filter_map(of_call).collect()
+    }
+
+    /// The calls that a filter refused while recording, and this profile does not, or not always: another filter is in force.
+    pub fn refused_by_another(&self) -> Vec<String> {
+        let by_another = |before: &&seccomp::RefusedBefore| before.refusal().is_none();
+        self.refused_before.iter().filter(by_another).map(seccomp::RefusedBefore::in_words).collect()
+    }
 }
 
 impl apparmor::Report {

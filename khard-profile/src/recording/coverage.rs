@@ -15,6 +15,13 @@ pub struct RunCoverage {
     /// Every class of accesses. A recording of version 1 has none: its khard saw system calls only.
     #[serde(default = "AccessCoverage::of_version_1")]
     pub accesses: AccessCoverage,
+    /// System calls that a seccomp filter refused. No class of its own: no profile depends on them. None before version 4.
+    #[serde(default = "of_version_3")]
+    pub refused_syscalls: Coverage,
+}
+
+fn of_version_3() -> Coverage {
+    Coverage::none("this khard did not look for them")
 }
 
 impl RunCoverage {
@@ -38,7 +45,7 @@ impl AccessCoverage {
 
     /// None was observed, for one reason.
     pub fn none(reason: &str) -> Self {
-        Self::new(|_| Coverage::None(NotObserved { reason: reason.to_owned() }))
+        Self::new(|_| Coverage::none(reason))
     }
 
     fn of_version_1() -> Self {
@@ -217,6 +224,11 @@ impl Coverage {
         }
     }
 
+    /// Not observed, for this reason.
+    pub fn none(reason: &str) -> Self {
+        Self::None(NotObserved { reason: reason.to_owned() })
+    }
+
     /// True if something is known to be lost, or may be and the bound says how much.
     pub fn is_lossy(&self) -> bool {
         self.observed().is_some_and(|observed| {
@@ -278,8 +290,11 @@ mod tests {
     #[test]
     fn a_class_that_was_not_observed_says_so_in_json() {
         let none = Coverage::None(NotObserved { reason: "no BTF".to_owned() });
-        let coverage =
-            RunCoverage { syscalls: none.clone(), accesses: AccessCoverage::new(|_| none.clone()) };
+        let coverage = RunCoverage {
+            syscalls: none.clone(),
+            accesses: AccessCoverage::new(|_| none.clone()),
+            refused_syscalls: none,
+        };
         let text = serde_json::to_string(&coverage).unwrap();
         assert!(
             text.starts_with(r#"{"syscalls":{"certainty":"none","reason":"no BTF"},"accesses":{"files":{"#),

@@ -9,8 +9,8 @@ use std::io::{self, Write};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Abi, AccessKey, Names, Phase, Recording, Run, RunId, RunTable, SCHEMA_VERSION, Seen, Sighting, Subject,
-    SyscallKey, Witness,
+    Abi, AccessKey, Names, Phase, Recording, RefusedCall, Run, RunId, RunTable, SCHEMA_VERSION, Seen,
+    Sighting, Subject, SyscallKey, Witness,
 };
 use crate::{Bytes, syscalls};
 
@@ -94,12 +94,27 @@ struct FileForm {
     /// None before version 2.
     #[serde(default)]
     accesses: Vec<AccessForm>,
+    /// None before version 4.
+    #[serde(default)]
+    refused_syscalls: Vec<RefusedForm>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AccessForm {
     access: AccessKey,
+    seen: Vec<SeenForm>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RefusedForm {
+    abi: Abi,
+    nr: u32,
+    /// As in [`SyscallForm`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    errno: u16,
     seen: Vec<SeenForm>,
 }
 
@@ -158,7 +173,9 @@ impl Recording {
         within("runs", file.runs.len(), limits.runs)?;
         let of_calls = file.syscalls.iter().map(|call| call.seen.len());
         let of_accesses = file.accesses.iter().map(|access| access.seen.len());
-        within("observations", of_calls.chain(of_accesses).sum(), limits.observations)?;
+        let of_refused = file.refused_syscalls.iter().map(|call| call.seen.len());
+        let n_observations = of_calls.chain(of_accesses).chain(of_refused).sum();
+        within("observations", n_observations, limits.observations)?;
 
         let ids: Vec<RunId> = file.runs.iter().map(|run| run.id).collect();
         let runs: BTreeMap<RunId, Run> = file.runs.into_iter().map(|run| (run.id, run)).collect();
@@ -189,8 +206,18 @@ impl Recording {
             }
             accesses.insert(access, seen);
         }
+        let mut refused_calls = BTreeMap::new();
+        for RefusedForm { abi, nr, name: _, errno, seen } in file.refused_syscalls {
+            let what = format!("the refused syscall {nr} of {abi} with error {errno}");
+            let seen = read_seen(seen, &table, &mut names)
+                .map_err(|why| ReadError::Inconsistent(format!("{what}: {why}")))?;
+            let call = RefusedCall { key: SyscallKey { abi, nr }, errno };
+            if refused_calls.insert(call, seen).is_some() {
+                return Err(ReadError::Inconsistent(format!("{what} is listed twice")));
+            }
+        }
         let (written_by, subject) = (file.written_by, file.subject);
-        Ok(Self { written_by, subject, runs, table, syscalls: calls, accesses, names })
+        Ok(Self { written_by, subject, runs, table, syscalls: calls, accesses, refused_calls, names })
     }
 
     /// Writes the recording: sorted, one run and one system call a line, the same bytes for the same recording.
@@ -210,7 +237,7 @@ impl Recording {
         let calls = self.syscalls.iter().map(|(key, seen)| SyscallForm {
             abi: key.abi,
             nr: key.nr,
-            name: syscalls::by_number(key.abi, key.nr).map(|call| call.name.to_owned()),
+            name: name_of(*key),
             seen: places.seen_forms(seen),
         });
         write_lines(&mut out, calls)?;
@@ -220,6 +247,15 @@ impl Recording {
             .iter()
             .map(|(key, seen)| AccessForm { access: key.clone(), seen: places.seen_forms(seen) });
         write_lines(&mut out, accesses)?;
+        out.write_all(b"],\n\"refused_syscalls\":[")?;
+        let refused = self.refused_calls.iter().map(|(call, seen)| RefusedForm {
+            abi: call.key.abi,
+            nr: call.key.nr,
+            name: name_of(call.key),
+            errno: call.errno,
+            seen: places.seen_forms(seen),
+        });
+        write_lines(&mut out, refused)?;
         out.write_all(b"]\n}\n")
     }
 
@@ -235,6 +271,10 @@ impl Recording {
         self.write_json(&mut json)?;
         Ok(json)
     }
+}
+
+fn name_of(key: SyscallKey) -> Option<String> {
+    syscalls::by_number(key.abi, key.nr).map(|call| call.name.to_owned())
 }
 
 fn within(unit: &'static str, found: usize, limit: usize) -> Result<(), ReadError> {

@@ -86,6 +86,10 @@ impl Recording {
             self.names.share_all(&mut seen);
             self.accesses.entry(key).or_default().unite(seen, &places);
         }
+        for (key, mut seen) in other.refused_calls {
+            self.names.share_all(&mut seen);
+            self.refused_calls.entry(key).or_default().unite(seen, &places);
+        }
         Ok(self)
     }
 }

@@ -34,12 +34,12 @@ pub use run::{
 pub use run_set::RunSet;
 use run_set::RunTable;
 pub use subject::{Subject, WorkloadFrom};
-pub use syscall::{Abi, Seen, Sighting, SyscallKey, Witness};
+pub use syscall::{Abi, RefusedCall, Seen, Sighting, SyscallKey, Witness};
 
 use crate::Bytes;
 
 /// The version of the JSON form that this crate writes, and the newest that it reads.
-pub const SCHEMA_VERSION: u32 = 3;
+pub const SCHEMA_VERSION: u32 = 4;
 
 /// What one subject did, over one or more runs.
 ///
@@ -53,6 +53,7 @@ pub struct Recording {
     table: RunTable,
     syscalls: BTreeMap<SyscallKey, Seen>,
     accesses: BTreeMap<AccessKey, Seen>,
+    refused_calls: BTreeMap<RefusedCall, Seen>,
     /// Names of threads and executables, so that each is in memory once.
     names: Names,
 }
@@ -64,20 +65,24 @@ impl PartialEq for Recording {
             && self.subject == other.subject
             && self.runs == other.runs
             && self.syscalls.len() == other.syscalls.len()
-            && self.accesses.len() == other.accesses.len();
+            && self.accesses.len() == other.accesses.len()
+            && self.refused_calls.len() == other.refused_calls.len();
         let places = || other.table.ids().iter().map(|id| self.table.place(*id)).collect::<Option<Vec<_>>>();
         same_but_seen
             && places().is_some_and(|places| {
-                let mut calls = self.syscalls.iter().zip(&other.syscalls);
-                let mut accesses = self.accesses.iter().zip(&other.accesses);
-                calls.all(|((key, ours), (other, theirs))| key == other && ours.equals(theirs, &places))
-                    && accesses
-                        .all(|((key, ours), (other, theirs))| key == other && ours.equals(theirs, &places))
+                same(&self.syscalls, &other.syscalls, &places)
+                    && same(&self.accesses, &other.accesses, &places)
+                    && same(&self.refused_calls, &other.refused_calls, &places)
             })
     }
 }
 
 impl Eq for Recording {}
+
+/// Whether observations of as many keys are the same, where the other's runs have these places here.
+fn same<K: Eq>(ours: &BTreeMap<K, Seen>, theirs: &BTreeMap<K, Seen>, places: &[u32]) -> bool {
+    ours.iter().zip(theirs).all(|((key, ours), (other, theirs))| key == other && ours.equals(theirs, places))
+}
 
 /// Names that are in memory once, however many witnesses have them.
 #[derive(Clone, Debug, Default)]
@@ -115,6 +120,7 @@ impl Recording {
             table: RunTable::default(),
             syscalls: BTreeMap::new(),
             accesses: BTreeMap::new(),
+            refused_calls: BTreeMap::new(),
             names: Names::default(),
         }
     }
@@ -148,6 +154,19 @@ impl Recording {
     ) -> Result<(), UnknownRun> {
         let runs = self.known(run, witness.as_ref())?;
         self.accesses.entry(key).or_default().add(phase, runs, witness.map(Box::new));
+        Ok(())
+    }
+
+    /// Records that a filter refused a call of a run in a phase. As [`Self::observe_syscall`].
+    pub fn observe_refused_call(
+        &mut self,
+        run: RunId,
+        call: RefusedCall,
+        phase: Phase,
+        witness: Option<Witness>,
+    ) -> Result<(), UnknownRun> {
+        let runs = self.known(run, witness.as_ref())?;
+        self.refused_calls.entry(call).or_default().add(phase, runs, witness.map(Box::new));
         Ok(())
     }
 
@@ -203,9 +222,19 @@ impl Recording {
         &self.accesses
     }
 
-    /// How many observations there are: a call or an access counts once in each phase.
+    /// The system calls that a seccomp filter refused, in the order of ABI and number.
+    pub fn refused_calls(&self) -> &BTreeMap<RefusedCall, Seen> {
+        &self.refused_calls
+    }
+
+    /// How many observations there are: a call, an access or a refused call counts once in each phase.
     pub fn n_observations(&self) -> usize {
-        self.syscalls.values().chain(self.accesses.values()).map(|seen| seen.iter().count()).sum()
+        self.syscalls
+            .values()
+            .chain(self.accesses.values())
+            .chain(self.refused_calls.values())
+            .map(|seen| seen.iter().count())
+            .sum()
     }
 
     /// The classes of coverage in which some run is lossy, by their names in JSON.

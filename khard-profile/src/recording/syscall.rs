@@ -63,6 +63,15 @@ pub struct SyscallKey {
     pub nr: u32,
 }
 
+/// A system call that a seccomp filter answered with an error instead of making it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RefusedCall {
+    /// The call.
+    pub key: SyscallKey,
+    /// The error's number, such as 1 for EPERM.
+    pub errno: u16,
+}
+
 /// What was seen of one system call, by phase. Never empty in a [`super::Recording`].
 #[derive(Clone, Debug, Default)]
 pub struct Seen(Vec<(Phase, Sighting)>);

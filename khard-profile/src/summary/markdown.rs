@@ -26,6 +26,7 @@ impl Summary {
         runs(&mut page, self);
         spans(&mut page, self);
         class_runs(&mut page, self);
+        refused_calls(&mut page, self);
         if let Some(seccomp) = &self.seccomp {
             allowed(&mut page, seccomp);
             risky(&mut page, seccomp);
@@ -118,6 +119,24 @@ fn spans(page: &mut String, summary: &Summary) {
             let from = words::duration(span.from_ms);
             let _ = writeln!(page, "| {from} | {mark} | {} | {} |", span.n_calls, span.n_accesses);
         }
+    }
+}
+
+/// What a filter refused while recording.
+fn refused_calls(page: &mut String, summary: &Summary) {
+    if summary.refused_calls.is_empty() {
+        return;
+    }
+    page.push_str("\n## Refused by a seccomp filter while recording\n\nTried, and answered by the filter that was in force. Not granted by the profile here.\n\n");
+    for refused in &summary.refused_calls {
+        let phases: Vec<String> = refused.phases.iter().map(ToString::to_string).collect();
+        let _ = writeln!(
+            page,
+            "- {}, {}{}",
+            code(refused.what.as_bytes()),
+            phases.join(", "),
+            first(refused.witness.as_ref())
+        );
     }
 }
 

@@ -4,6 +4,7 @@
 mod apparmor;
 mod markdown;
 pub(crate) mod opens;
+mod refused;
 pub(crate) mod risky;
 mod runs;
 mod spans;
@@ -17,6 +18,7 @@ use serde::Serialize;
 pub(crate) use words::access_coverage as coverage_in_words;
 
 pub use apparmor::{AppArmorSummary, Compiled, FoldedRule, GeneralisedRule, RiskyRule};
+pub use refused::RefusedInWords;
 pub use runs::{ClassRuns, LeftOut, SeenInFewer};
 pub use spans::Span;
 
@@ -35,6 +37,8 @@ pub struct Summary {
     pub runs: Vec<RunSummary>,
     /// In how many of them things were seen, by class; empty for a single run.
     pub class_runs: Vec<ClassRuns>,
+    /// Calls that a seccomp filter refused while recording, in words, with the first who tried.
+    pub refused_calls: Vec<RefusedInWords>,
     /// What the profiles do not grant, since too few runs have it; none if that was not asked for.
     pub left_out: Option<LeftOut>,
     /// How many different calls were seen in each phase, native and compat.
@@ -167,6 +171,7 @@ impl Summary {
                 recording,
                 profile.map_or(Policy::DEFAULT_PHASES, |generated| generated.phases),
             ),
+            refused_calls: refused::of(recording),
             left_out: None,
             seen_by_phase: Phase::ALL
                 .into_iter()
@@ -250,7 +255,7 @@ fn warnings(recording: &Recording, generated: Option<&Generated>) -> Vec<String>
     warn(Run::is_lossy, "lossy: calls may be missing, so the profile may refuse what the workload needs");
     warn(
         |run| run.confinement.seccomp.is_filtered(),
-        "recorded under a seccomp filter: what it refused is not in the recording, record without one to see it",
+        "recorded under a seccomp filter: what the program does when the refused calls succeed was not seen, record without one to see it",
     );
     warn(
         |run| run.confinement.privileged == Some(true),

@@ -55,6 +55,10 @@ impl Summary {
         if !class_runs.is_empty() {
             line("runs", &format!("seen in complete runs: {}", class_runs.join("; ")));
         }
+        if !self.refused_calls.is_empty() {
+            let what: Vec<&str> = self.refused_calls.iter().map(|refused| refused.what.as_str()).collect();
+            line("refused", &format!("by the seccomp filter in force: {}", what.join(", ")));
+        }
         if let Some(LeftOut { min_seen, what }) = &self.left_out {
             line("left out", &format!("{} that fewer than {min_seen} runs have", what.len()));
         }

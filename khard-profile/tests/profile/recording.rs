@@ -85,9 +85,9 @@ fn edited(from: &str, to: &str) -> Result<Recording, ReadError> {
 
 #[test]
 fn a_newer_version_is_refused_with_both_numbers() {
-    let error = edited("\"khard_recording\":3", "\"khard_recording\":7,\"new\":{}").unwrap_err();
-    assert!(matches!(error, ReadError::Newer { found: 7, supported: 3 }));
-    assert!(error.to_string().contains('7') && error.to_string().contains('3'));
+    let error = edited("\"khard_recording\":4", "\"khard_recording\":7,\"new\":{}").unwrap_err();
+    assert!(matches!(error, ReadError::Newer { found: 7, supported: 4 }));
+    assert!(error.to_string().contains('7') && error.to_string().contains('4'));
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn what_is_no_recording_is_refused_as_such() {
         assert!(matches!(Recording::from_json(text.as_bytes()), Err(ReadError::NotARecording(_))), "{text}");
     }
     assert!(matches!(
-        edited("\"khard_recording\":3", "\"khard_recording\":0"),
+        edited("\"khard_recording\":4", "\"khard_recording\":0"),
         Err(ReadError::NoSuchVersion(0))
     ));
 }
@@ -105,7 +105,7 @@ fn what_is_no_recording_is_refused_as_such() {
 fn unknown_keys_and_missing_coverage_are_refused() {
     assert!(matches!(
         edited("\"abi\":", "\"colour\":1,\"abi\":"),
-        Err(ReadError::Malformed { version: 3, .. })
+        Err(ReadError::Malformed { version: 4, .. })
     ));
     assert!(matches!(
         edited("\"coverage\":{\"syscalls\"", "\"coverage\":{\"x\""),
@@ -221,12 +221,30 @@ fn one_of_each() -> Recording {
         ];
         recording.add_run(Run { ended, marks, ..run(nth) });
     }
+    let mut filtered = run(7);
+    filtered.coverage.refused_syscalls = Coverage::Inferred(Observed {
+        from: From::Late,
+        by: Attachment::Tracepoint,
+        lost: [].into(),
+        proof: Proof::from_hooks(&[[("passed".to_owned(), 1)].into(), [("refused".to_owned(), 0)].into()]),
+    });
+    recording.add_run(filtered);
+    let witness = Witness { time_ns: 9, run: run_id(7), tgid: 7, tid: 8, comm: "a".into(), exe: "b".into() };
+    for (errno, witness) in [(1, Some(witness)), (38, None)] {
+        let call = RefusedCall { key: READ, errno };
+        recording.observe_refused_call(run_id(7), call, Phase::Joiner, witness).unwrap();
+    }
     recording
 }
 
 /// The same without what came later.
 fn one_of_each_of_version_2() -> Recording {
     let mut recording = Recording::new(subject());
+    let run = |nth| {
+        let mut run = run(nth);
+        run.coverage.refused_syscalls = Coverage::none("this khard did not look for them");
+        run
+    };
     recording.add_run(Run { notes: vec!["a note".to_owned()], ..run(0) });
     let observed = Observed {
         from: From::Late,
@@ -297,7 +315,7 @@ fn one_of_each_of_version_2() -> Recording {
 }
 
 #[test]
-fn the_form_of_version_3_stays_as_it_is() {
+fn the_form_of_version_4_stays_as_it_is() {
     let recording = one_of_each();
     let classes: std::collections::BTreeSet<_> =
         recording.accesses().keys().map(|key| key.what.class()).collect();
@@ -333,10 +351,10 @@ fn version_1_is_read_and_says_that_its_khard_saw_no_access() {
 }
 
 #[test]
-fn version_1_is_written_again_as_version_3_without_a_loss() {
+fn version_1_is_written_again_as_version_4_without_a_loss() {
     let read = Recording::from_json(VERSION_1).unwrap();
     let json = read.to_json().unwrap();
-    assert!(json.starts_with(b"{\n\"khard_recording\":3,"));
+    assert!(json.starts_with(b"{\n\"khard_recording\":4,"));
     assert_eq!(Recording::from_json(&json).unwrap(), read);
 }
 

@@ -63,6 +63,7 @@ pub(crate) fn run(nth: u64) -> Run {
                 proof: Proof::from_misses(BTreeMap::from([("sys_enter_raw".to_owned(), 0)])),
             }),
             accesses: AccessCoverage::none("this test records system calls only"),
+            refused_syscalls: Coverage::none("no seccomp filter was in force"),
         },
         notes: Vec::new(),
         marks: Vec::new(),
@@ -94,7 +95,11 @@ fn any_run(nth: u64) -> impl Strategy<Value = Run> {
             ended,
             joiners,
             cgroup_path: path.into(),
-            coverage: RunCoverage { syscalls, accesses: AccessCoverage::none("test") },
+            coverage: RunCoverage {
+                syscalls,
+                accesses: AccessCoverage::none("test"),
+                refused_syscalls: Coverage::none("no seccomp filter was in force"),
+            },
             notes,
             ..run(nth)
         },
@@ -152,34 +157,44 @@ pub(crate) fn any_recording() -> impl Strategy<Value = Recording> {
     let phase = || proptest::sample::select(Phase::ALL.to_vec());
     let call = (0_u64..4, any_abi(), 0_u32..4, phase(), proptest::option::of(any_witness()));
     let access = (0_u64..4, any_access(), phase(), proptest::option::of(any_witness()));
-    (runs, vec(call, 0..24), vec(access, 0..24)).prop_map(|(runs, calls, accesses)| {
-        let mut recording = Recording::new(subject());
-        for run in runs.into_iter().flatten() {
-            recording.add_run(run);
-        }
-        let named = |run, (time_ns, tid, name): (u64, u32, Vec<u8>)| Witness {
-            time_ns,
-            run,
-            tgid: tid,
-            tid,
-            comm: name.clone().into(),
-            exe: name.into(),
-        };
-        for (nth, abi, nr, phase, witness) in calls {
-            let run = run_id(nth);
-            let witness = witness.map(|witness| named(run, witness));
-            let known = recording.runs().contains_key(&run);
-            let observed = recording.observe_syscall(run, SyscallKey { abi, nr }, phase, witness);
-            assert_eq!(observed.is_ok(), known);
-        }
-        for (nth, access, phase, witness) in accesses {
-            let run = run_id(nth);
-            let witness = witness.map(|witness| named(run, witness));
-            let known = recording.runs().contains_key(&run);
-            assert_eq!(recording.observe_access(run, access, phase, witness).is_ok(), known);
-        }
-        recording
-    })
+    let refused = (0_u64..4, any_abi(), 0_u32..4, 0_u16..3, phase(), proptest::option::of(any_witness()));
+    (runs, vec(call, 0..24), vec(access, 0..24), vec(refused, 0..8)).prop_map(
+        |(runs, calls, accesses, refused)| {
+            let mut recording = Recording::new(subject());
+            for run in runs.into_iter().flatten() {
+                recording.add_run(run);
+            }
+            let named = |run, (time_ns, tid, name): (u64, u32, Vec<u8>)| Witness {
+                time_ns,
+                run,
+                tgid: tid,
+                tid,
+                comm: name.clone().into(),
+                exe: name.into(),
+            };
+            for (nth, abi, nr, phase, witness) in calls {
+                let run = run_id(nth);
+                let witness = witness.map(|witness| named(run, witness));
+                let known = recording.runs().contains_key(&run);
+                let observed = recording.observe_syscall(run, SyscallKey { abi, nr }, phase, witness);
+                assert_eq!(observed.is_ok(), known);
+            }
+            for (nth, access, phase, witness) in accesses {
+                let run = run_id(nth);
+                let witness = witness.map(|witness| named(run, witness));
+                let known = recording.runs().contains_key(&run);
+                assert_eq!(recording.observe_access(run, access, phase, witness).is_ok(), known);
+            }
+            for (nth, abi, nr, errno, phase, witness) in refused {
+                let run = run_id(nth);
+                let witness = witness.map(|witness| named(run, witness));
+                let known = recording.runs().contains_key(&run);
+                let call = RefusedCall { key: SyscallKey { abi, nr }, errno };
+                assert_eq!(recording.observe_refused_call(run, call, phase, witness).is_ok(), known);
+            }
+            recording
+        },
+    )
 }
 
 /// A witness of the realistic pod.

@@ -116,7 +116,7 @@ pub(super) fn warn_of_filter(identity: &Identity) {
         SeccompInForce::Unknown { .. } => "a seccomp filter".to_owned(),
     };
     tracing::warn!(
-        "{name} runs under {filter}: calls that it refuses are not in the recording; record with seccomp unconfined to see them"
+        "{name} runs under {filter}: what the program would do after the calls that it refuses is not seen; record with seccomp unconfined to see it"
     );
 }
 

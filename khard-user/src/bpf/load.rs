@@ -22,7 +22,7 @@ use super::{
     hooks::{HOOKS, Hook},
     object,
     plan::{AttachPlan, KernelVersion},
-    programs::{AttachPoint, Program},
+    programs::{AttachPoint, Program, Role},
     slots::{SlotNumber, Slots},
     symbols::Symbols,
     unpreempted::Unpreempted,
@@ -123,6 +123,8 @@ pub struct Bpf {
     generation: Array<MapData, u64>,
     born_after: Array<MapData, u64>,
     born_flags: Array<MapData, u64>,
+    filter_epoch: Array<MapData, u64>,
+    n_filter_epochs: u64,
     n_generations: u64,
     /// Released slots in the order of release.
     resting: VecDeque<SlotNumber>,
@@ -185,6 +187,9 @@ impl Bpf {
                 .map_err(map_error(".bss.born_after"))?,
             born_flags: Array::try_from(take(&mut ebpf, ".bss.born_flags")?)
                 .map_err(map_error(".bss.born_flags"))?,
+            filter_epoch: Array::try_from(take(&mut ebpf, ".bss.filter_epoch")?)
+                .map_err(map_error(".bss.filter_epoch"))?,
+            n_filter_epochs: 0,
             ebpf,
             attached: Vec::new(),
             watching: attachment::nothing("khard was asked for system calls only"),
@@ -237,6 +242,35 @@ impl Bpf {
     pub fn attach_empty(&mut self, choice: AttachChoice) -> Result<(), LoadError> {
         let btf = kernel_types()?;
         attachment::empty(choice).map_or(Ok(()), |program| self.attach_once(program, &btf))
+    }
+
+    /// Attaches what sees calls that a seccomp filter refuses.
+    pub fn attach_refusals(&mut self, plan: &AttachPlan) -> Result<(), LoadError> {
+        {
+            let _unpreempted = self.unpreempted();
+            self.n_filter_epochs += 1;
+            self.filter_epoch.set(0, self.n_filter_epochs, 0).map_err(map_error(".bss.filter_epoch"))?;
+        }
+        for program in plan.refusals() {
+            load_program(&mut self.ebpf, program, None)?;
+            attach_program(&mut self.ebpf, program)?;
+            self.attached.push(program);
+        }
+        Ok(())
+    }
+
+    /// Takes off what [`Self::attach_refusals`] attached, as far as it came.
+    pub fn detach_refusals(&mut self) -> Result<(), LoadError> {
+        for program in self.attached.extract_if(.., |program| program.role == Role::Refusals) {
+            let loaded = self.ebpf.program_mut(program.name).ok_or(missing_program(program.name))?;
+            let result = match loaded {
+                AyaProgram::RawTracePoint(raw) => raw.unload(),
+                AyaProgram::TracePoint(perf) => perf.unload(),
+                _ => Err(ProgramError::UnexpectedProgramType),
+            };
+            result.map_err(|e| program_error(program.name, e))?;
+        }
+        Ok(())
     }
 
     fn watch_hook(

@@ -49,11 +49,21 @@ impl AttachPlan {
         let wanted = |program: &&Program| match program.role {
             Role::Births | Role::Phases => true,
             Role::Syscalls => is_needed(program, kernel),
-            Role::Floor | Role::Accesses | Role::Outcomes => false,
+            Role::Floor | Role::Accesses | Role::Outcomes | Role::Refusals => false,
         };
         let mut programs: Vec<_> = PROGRAMS.iter().filter(wanted).collect();
         programs.sort_by_key(|program| program.role == Role::Syscalls);
         Self { programs, kernel }
+    }
+
+    /// What sees calls that a filter refuses, the one that notes what passed first. One copy only: each end of a call takes the
+    /// note away.
+    pub(super) fn refusals(&self) -> impl Iterator<Item = &'static Program> {
+        let is_preempted = self.kernel >= PROGRAMS_PREEMPTED_SINCE;
+        let is_ours = move |program: &&Program| {
+            program.role == Role::Refusals && matches!(program.at, AttachPoint::Perf(..)) == is_preempted
+        };
+        PROGRAMS.iter().filter(is_ours)
     }
 
     /// Also what tells attempts that failed from what was done.
@@ -108,6 +118,16 @@ mod tests {
             let names: Vec<_> =
                 plan.programs.iter().filter(|p| p.role == Role::Outcomes).map(|p| p.name).collect();
             assert_eq!(names, expected);
+        }
+    }
+
+    #[test]
+    fn refusals_are_told_by_one_pair_of_programs() {
+        for (release, expected) in
+            [("6.1.0", ["passed", "refused"]), ("7.3.4", ["passed_perf", "refused_perf"])]
+        {
+            let plan = AttachPlan::for_kernel(KernelVersion::parse(release).unwrap());
+            assert_eq!(plan.refusals().map(|program| program.name).collect::<Vec<_>>(), expected);
         }
     }
 

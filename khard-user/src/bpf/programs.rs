@@ -14,6 +14,8 @@ pub enum Role {
     Accesses,
     /// Tells what became of accesses that AppArmor is asked for before the kernel's own checks.
     Outcomes,
+    /// Sees system calls that a seccomp filter refuses: attached only while somebody who is recorded has one.
+    Refusals,
     /// Does nothing of use: what the benchmark compares with.
     Floor,
 }
@@ -95,6 +97,30 @@ pub const PROGRAMS: &[Program] = &[
         role: Role::Outcomes,
         at: AttachPoint::Perf("raw_syscalls", "sys_exit"),
         without_it: "outcomes are lost where the kernel preempts raw tracepoint programs",
+    },
+    Program {
+        name: "passed",
+        role: Role::Refusals,
+        at: AttachPoint::Raw("sys_enter"),
+        without_it: "calls that a seccomp filter refuses are not seen",
+    },
+    Program {
+        name: "refused",
+        role: Role::Refusals,
+        at: AttachPoint::Raw("sys_exit"),
+        without_it: "calls that a seccomp filter refuses are not seen",
+    },
+    Program {
+        name: "passed_perf",
+        role: Role::Refusals,
+        at: AttachPoint::Perf("raw_syscalls", "sys_enter"),
+        without_it: "calls that a seccomp filter refuses are not seen",
+    },
+    Program {
+        name: "refused_perf",
+        role: Role::Refusals,
+        at: AttachPoint::Perf("raw_syscalls", "sys_exit"),
+        without_it: "calls that a seccomp filter refuses are not seen",
     },
     Program {
         name: "sys_enter_empty",

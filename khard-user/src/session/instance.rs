@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     Tenant,
+    refusals::{Filter, Refusals},
     seen::{Facts, Seen},
 };
 use crate::{
@@ -113,6 +114,7 @@ pub struct Instance {
     pub(super) events: Option<Events>,
     pub(super) slots: Vec<SlotNumber>,
     pub(super) seen: Seen,
+    pub(super) filter: Filter,
     /// What a client was told as a whole; `None` if it has to be told again.
     pub(super) told: Option<Facts>,
     pub(super) was_populated: bool,
@@ -206,6 +208,11 @@ impl Instance {
             coverage: RunCoverage {
                 syscalls: self.coverage(misses, stats),
                 accesses: AccessCoverage::new(|class| self.access_coverage(class, watching, misses, stats)),
+                refused_syscalls: self.filter.coverage(
+                    self.start.from(),
+                    self.seen.workload_began_ns(),
+                    misses,
+                ),
             },
             notes: self.notes(watching, misses, stats),
             marks: Vec::new(),
@@ -215,13 +222,28 @@ impl Instance {
     /// A cgroup that is empty when it is named shows no confinement: what its processes put on is seen by its calls.
     fn confinement(&self) -> Confinement {
         let mut confinement = self.identity.confinement.clone();
-        if !self.is_container()
-            && confinement.seccomp == SeccompInForce::None
-            && self.seen.came_under_filter()
-        {
+        if confinement.seccomp == SeccompInForce::None && self.came_under_filter() {
             confinement.seccomp = SeccompInForce::Unknown { n_filters: None };
         }
         confinement
+    }
+
+    /// Whether its processes have put on a filter of their own. What a container's runtime puts on is known.
+    fn came_under_filter(&self) -> bool {
+        self.filter.is_seen || !self.is_container() && self.seen.came_under_filter()
+    }
+
+    /// Whether a filter is in force for it, or for some of its processes.
+    pub(super) fn has_filter(&self) -> bool {
+        self.identity.confinement.seccomp.is_filtered() || self.came_under_filter()
+    }
+
+    /// Says how its refused calls are looked for from now on. Who was watched once was watched from then on.
+    pub(super) fn note_refusals(&mut self, refusals: &Refusals) {
+        if self.has_filter() && self.filter.refusals == Refusals::NotNeeded {
+            self.filter.refusals = refusals.clone();
+            self.told = None;
+        }
     }
 
     fn coverage(&self, misses: &Misses, stats: &Stats) -> Coverage {
@@ -283,7 +305,7 @@ impl Instance {
         let mut notes = self.identity.notes.clone();
         let mut add = |note: String| notes.push(note);
         if self.confinement().seccomp != SeccompInForce::None {
-            add("recorded under a seccomp filter: calls that it refused are not in the recording".to_owned());
+            add("recorded under a seccomp filter: what the program would do with the calls that it refused is not in the recording".to_owned());
         }
         if !self.is_container() && self.seen.has_no_border() {
             add("no change of root was seen before a program began, as in a container: the calls of whoever started \

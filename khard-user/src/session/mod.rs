@@ -5,6 +5,7 @@
 
 mod accesses;
 mod instance;
+mod refusals;
 mod resolve;
 mod seen;
 
@@ -31,6 +32,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 pub use self::instance::{Identity, Instance, Start};
 use self::{
     accesses::{Arrived, Sample, Told},
+    refusals::{Filter, Refusals},
     resolve::Root,
     seen::{Seen, abi_of_table, place_of},
 };
@@ -97,6 +99,7 @@ struct Tenant {
 enum Sighting {
     Call(SyscallRecord),
     Access { key: AccessKey, stage: Stage, asked: bool, by: By },
+    Refused(SyscallRecord),
 }
 
 impl Tenant {
@@ -126,6 +129,8 @@ const MOST_OPEN: usize = 512;
 /// A running session.
 pub struct Session {
     bpf: Bpf,
+    plan: AttachPlan,
+    refusals: Refusals,
     ring: AsyncFd<RingBuf<MapData>>,
     access_ring: AsyncFd<RingBuf<MapData>>,
     logger: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
@@ -170,6 +175,8 @@ impl Session {
             // Every copy is attached by now: the bound that a rise of the counters gives begins here.
             misses_before: bpf.misses()?,
             bpf,
+            plan: plan.clone(),
+            refusals: Refusals::default(),
             ring,
             access_ring,
             logger,
@@ -228,6 +235,7 @@ impl Session {
         identity: Identity,
     ) -> Result<SubjectId, SessionError> {
         let (processes, place) = (self.tree.processes(&path), path.clone());
+        let was_populated = !processes.is_empty();
         let mount_ns = processes.first().and_then(|pid| confinement::mount_ns_of(*pid)).unwrap_or(0);
         let border = border_flag(&identity);
         let slot = if processes.is_empty() {
@@ -244,6 +252,8 @@ impl Session {
             Start::Late { attached_ns: host::boot_time_ns() },
         )?;
         if let Some(instance) = self.instances.get_mut(&id) {
+            // It may end before it is looked at again.
+            instance.was_populated = was_populated;
             // Listed again: who came before the programs knew the cgroup was not seen to come.
             let processes = if processes.is_empty() { processes } else { self.tree.processes(&place) };
             let calls = processes.into_iter().flat_map(confinement::calls_in_progress);
@@ -346,6 +356,13 @@ impl Session {
                         tenant.unknown.insert((call.abi, call.nr));
                     }
                 }
+                Some(Record::RefusedSyscall(call)) => {
+                    if let Some(tenant) =
+                        SlotNumber::new(call.header.slot).and_then(|slot| self.tenants.get_mut(&slot))
+                    {
+                        tell(&mut self.messages, &mut self.instances, tenant, Sighting::Refused(*call));
+                    }
+                }
                 None => tracing::error!(
                     "the kernel programs sent a record of {} bytes that khard does not know",
                     sample.len()
@@ -433,6 +450,7 @@ impl Session {
     /// Looks at the kernel's tables and counters, and tells of every living instance what is new there; and of all, who they are
     /// known to be now.
     pub fn refresh(&mut self) -> Result<(), SessionError> {
+        self.look_for_refusals()?;
         let (misses, stats) = (self.misses()?, self.bpf.stats());
         let all = match &self.counters_told {
             Some((at, _, _)) if at.elapsed() < COUNTERS_TOLD => false,
@@ -459,6 +477,18 @@ impl Session {
         }
         if all {
             self.counters_told = Some((Instant::now(), misses, stats));
+        }
+        Ok(())
+    }
+
+    /// Sees calls that filters refuse while somebody who is recorded has one.
+    fn look_for_refusals(&mut self) -> Result<(), SessionError> {
+        let living = || self.instances.values().filter(|instance| instance.ended.is_none());
+        let is_needed = living().any(Instance::has_filter);
+        self.refusals.adapt(&mut self.bpf, &self.plan, is_needed)?;
+        for instance in self.instances.values_mut().filter(|instance| instance.ended.is_none()) {
+            instance.filter.look();
+            instance.note_refusals(&self.refusals);
         }
         Ok(())
     }
@@ -612,11 +642,13 @@ impl Session {
             events,
             slots: vec![slot],
             seen: Seen::default(),
+            filter: Filter::default(),
             told: None,
             was_populated: false,
             ended: None,
         };
         self.instances.insert(id, instance);
+        self.look_for_refusals()?;
         // Before anything that it did.
         self.tell_state(id)?;
         self.give(slot, id);
@@ -641,26 +673,42 @@ fn tell(
     messages.extend(match sighting {
         Sighting::Call(call) => {
             instance.seen.note(&call);
+            let nr = libc::c_long::from(call.nr);
+            if call.abi == 0 && [libc::SYS_seccomp, libc::SYS_prctl].contains(&nr) {
+                instance.filter.suspect(call.tgid);
+            }
             let stage = Stage::from_mask(call.header.phase);
             stage.map(|stage| Message::Call {
                 subject,
                 abi: abi_of_table(call.abi),
                 nr: call.nr & !X32_BIT,
                 stage,
-                by: Some(By {
-                    time_ns: call.header.time_ns,
-                    tgid: call.tgid,
-                    tid: call.tid,
-                    comm: until_nul(&call.comm).into(),
-                    exe: until_nul(&call.exe[..(call.exe_len as usize).min(EXE_BYTES)]).into(),
-                }),
+                by: Some(by_of(&call)),
             })
         }
+        Sighting::Refused(call) => Stage::from_mask(call.header.phase).map(|stage| Message::Refused {
+            subject,
+            abi: abi_of_table(call.abi),
+            nr: call.nr & !X32_BIT,
+            errno: u16::try_from(call.errno).unwrap_or(u16::MAX),
+            stage,
+            by: by_of(&call),
+        }),
         Sighting::Access { key, stage, asked, by } => {
             instance.seen.note_access(&key.what);
             Some(Message::Access { subject, key, stage, asked, by })
         }
     });
+}
+
+fn by_of(call: &SyscallRecord) -> By {
+    By {
+        time_ns: call.header.time_ns,
+        tgid: call.tgid,
+        tid: call.tid,
+        comm: until_nul(&call.comm).into(),
+        exe: until_nul(&call.exe[..(call.exe_len as usize).min(EXE_BYTES)]).into(),
+    }
 }
 
 /// Tells what is in an instance's table and came with no record.

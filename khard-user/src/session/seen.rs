@@ -40,6 +40,8 @@ pub(super) struct Seen {
     unknown: BTreeSet<(u32, u32)>,
     /// When the first of all calls came, and from which process: the runtime's, or the command itself.
     first: Option<(u64, u32)>,
+    /// When the workload's first call came.
+    workload_began_ns: Option<u64>,
     /// Whether it mounted an overlay itself, or may have.
     pub(super) may_have_overlay_of_its_own: bool,
     /// Whether a workload was seen to begin, or had begun before.
@@ -83,6 +85,7 @@ impl Default for Seen {
             counts: Counts::default(),
             unknown: BTreeSet::new(),
             first: None,
+            workload_began_ns: None,
             may_have_overlay_of_its_own: false,
             has_started: false,
             border_by_a_child: false,
@@ -113,6 +116,10 @@ impl Seen {
     pub(super) fn note(&mut self, call: &SyscallRecord) {
         if let Some(at) = place_of(call) {
             self.told[at] |= call.header.phase;
+        }
+        if call.header.phase == phase::WORKLOAD {
+            let began_ns = self.workload_began_ns.unwrap_or(u64::MAX);
+            self.workload_began_ns = Some(began_ns.min(call.header.time_ns));
         }
         let first = (call.header.time_ns, call.tgid);
         self.first = Some(self.first.map_or(first, |known| known.min(first)));
@@ -219,6 +226,11 @@ impl Seen {
     /// Whose the first call was.
     pub(super) fn first_tgid(&self) -> Option<u32> {
         self.first.map(|(_, tgid)| tgid)
+    }
+
+    /// When the workload's first call came that was told of.
+    pub(super) fn workload_began_ns(&self) -> Option<u64> {
+        self.workload_began_ns
     }
 
     /// Numbers beyond the table, with their ABI.

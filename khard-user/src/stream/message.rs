@@ -61,6 +61,21 @@ pub enum Message {
         /// By which thread.
         by: By,
     },
+    /// A seccomp filter refused a system call for the first time in a stage of a subject's life. It can be told twice.
+    Refused {
+        /// By whom it was tried.
+        subject: SubjectId,
+        /// In which ABI.
+        abi: Abi,
+        /// Its number, for x32 without its bit.
+        nr: u32,
+        /// The filter's answer, such as 1 for EPERM.
+        errno: u16,
+        /// In which stage.
+        stage: Stage,
+        /// By which thread.
+        by: By,
+    },
     /// A moment that somebody has named.
     Mark {
         /// `CLOCK_BOOTTIME`.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use khard_profile::{
     Bytes,
-    recording::{AccessKey, Ended, Host, Mark, Recording, SyscallKey, UnknownRun},
+    recording::{AccessKey, Ended, Host, Mark, Recording, RefusedCall, SyscallKey, UnknownRun},
 };
 
 pub use self::observed::Observed;
@@ -78,6 +78,17 @@ pub enum News {
         subject: SubjectId,
         /// What.
         key: AccessKey,
+        /// When in its life.
+        stage: Stage,
+        /// By which thread.
+        by: By,
+    },
+    /// A filter refused a call.
+    Refused {
+        /// By whom it was tried.
+        subject: SubjectId,
+        /// What.
+        call: RefusedCall,
         /// When in its life.
         stage: Stage,
         /// By which thread.
@@ -161,6 +172,16 @@ impl Subjects {
                     self.check(subject)?;
                 }
                 is_new.then_some(News::Access { subject, key, stage, by })
+            }
+            Message::Refused { subject, abi, nr, errno, stage, by } => {
+                let observed = self.observed.get_mut(&subject).ok_or(BadStream::UnknownSubject(subject))?;
+                let call = RefusedCall { key: SyscallKey { abi, nr }, errno };
+                let is_new = observed.add_refused(call, stage, &by);
+                if is_new {
+                    self.n_bytes += size_of_by(&by);
+                    self.check(subject)?;
+                }
+                is_new.then_some(News::Refused { subject, call, stage, by })
             }
             Message::Mark { at_ns, label } => {
                 within("marks", self.moments.len() + 1, self.limits.marks)?;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use khard_profile::recording::{
     Access, AccessCoverage, AccessKey, Coverage, Ended, Mark, Observed as ObservedClass, Outcome, Phase,
-    Proof, Recording, Run, RunId, SyscallKey, UnknownRun, Witness,
+    Proof, Recording, RefusedCall, Run, RunId, SyscallKey, UnknownRun, Witness,
 };
 
 use crate::stream::{By, Stage, SubjectState};
@@ -15,6 +15,7 @@ pub struct Observed {
     state: SubjectState,
     calls: BTreeMap<(SyscallKey, Stage), Option<By>>,
     accesses: BTreeMap<(AccessKey, Stage), By>,
+    refused: BTreeMap<(RefusedCall, Stage), By>,
     /// Of those that were refused: only asked, and done if there is one that was granted.
     asked: BTreeSet<(AccessKey, Stage)>,
     last_new_ns: Option<u64>,
@@ -28,6 +29,7 @@ impl Observed {
             state,
             calls: BTreeMap::new(),
             accesses: BTreeMap::new(),
+            refused: BTreeMap::new(),
             asked: BTreeSet::new(),
             last_new_ns: None,
             n_changes: 0,
@@ -77,6 +79,20 @@ impl Observed {
         true
     }
 
+    /// True if it is new.
+    pub(super) fn add_refused(&mut self, call: RefusedCall, stage: Stage, by: &By) -> bool {
+        if let Some(kept) = self.refused.get_mut(&(call, stage)) {
+            if by.time_ns < kept.time_ns {
+                *kept = by.clone();
+            }
+            return false;
+        }
+        self.last_new_ns = self.last_new_ns.max(Some(by.time_ns));
+        self.n_changes += 1;
+        self.refused.insert((call, stage), by.clone());
+        true
+    }
+
     /// Who it is and how it stands.
     pub fn state(&self) -> &SubjectState {
         &self.state
@@ -94,12 +110,12 @@ impl Observed {
 
     /// How many observations there are.
     pub fn len(&self) -> usize {
-        self.calls.len() + self.accesses.len()
+        self.calls.len() + self.accesses.len() + self.refused.len()
     }
 
     /// Whether nothing was seen.
     pub fn is_empty(&self) -> bool {
-        self.calls.is_empty() && self.accesses.is_empty()
+        self.len() == 0
     }
 
     /// When the last thing came that was new.
@@ -118,6 +134,11 @@ impl Observed {
         let place = |stage| self.state.placement.of(stage);
         let found = self.accesses.iter().filter(|(key, _)| !self.was_done(key));
         found.map(move |((key, stage), by)| (key, place(*stage), by))
+    }
+
+    /// Every call that a filter refused, in every phase, with the first who tried it.
+    pub fn refused_calls(&self) -> impl Iterator<Item = (RefusedCall, Phase, &By)> {
+        self.refused.iter().map(|((call, stage), by)| (*call, self.state.placement.of(*stage), by))
     }
 
     /// Different calls of the workload and of joiners, for whom profiles are made.
@@ -165,6 +186,9 @@ impl Observed {
         for (key, phase, by) in self.accesses() {
             recording.observe_access(run, key.clone(), phase, Some(witness(by)))?;
         }
+        for (call, phase, by) in self.refused_calls() {
+            recording.observe_refused_call(run, call, phase, Some(witness(by)))?;
+        }
         Ok(())
     }
 }
@@ -185,6 +209,7 @@ fn unprove(run: &mut Run) {
         }
     };
     run.coverage.syscalls = unproved(&run.coverage.syscalls);
+    run.coverage.refused_syscalls = unproved(&run.coverage.refused_syscalls);
     let accesses = run.coverage.accesses.clone();
     run.coverage.accesses = AccessCoverage::new(|class| unproved(accesses.of(class)));
     run.notes.push(WHY.to_owned());

@@ -31,6 +31,19 @@ pub fn messages(recording: &Recording) -> Vec<(u64, Message)> {
                 (witness.map_or(0, |witness| witness.time_ns), access)
             }));
         }
+        for (call, seen) in recording.refused_calls() {
+            told.extend(sightings(recording, run.id, seen).map(|(phase, witness)| {
+                let refused = Message::Refused {
+                    subject: id,
+                    abi: call.key.abi,
+                    nr: call.key.nr,
+                    errno: call.errno,
+                    stage: stage(phase),
+                    by: witness.map_or_else(|| nobody(run), |witness| by(run, witness)),
+                };
+                (witness.map_or(0, |witness| witness.time_ns), refused)
+            }));
+        }
         told.extend(run.marks.iter().map(|mark| {
             let at_ns = run.id.start_ns.saturating_add(mark.time_ns);
             (mark.time_ns, Message::Mark { at_ns, label: mark.label.clone() })

@@ -46,6 +46,7 @@ fn run(id: u32) -> Run {
         coverage: RunCoverage {
             syscalls: coverage.clone(),
             accesses: AccessCoverage::new(|_| coverage.clone()),
+            refused_syscalls: coverage.clone(),
         },
         notes: Vec::new(),
         marks: Vec::new(),

@@ -360,10 +360,16 @@ impl Client {
                 self.last_new = Instant::now();
             }
             // Where the question is what is refused, only that is new.
-            News::Call { .. } | News::Access { .. } if !matches!(self.keep, Keep::Verdicts(_)) => {
+            News::Call { .. } | News::Access { .. } | News::Refused { .. }
+                if !matches!(self.keep, Keep::Verdicts(_)) =>
+            {
                 self.last_new = Instant::now();
             }
-            News::Call { .. } | News::Access { .. } | News::Ended(_) | News::Mark(_) => {}
+            News::Call { .. }
+            | News::Access { .. }
+            | News::Refused { .. }
+            | News::Ended(_)
+            | News::Mark(_) => {}
             News::Over(outcome) => return Ok(Some(outcome)),
         }
         Ok(None)

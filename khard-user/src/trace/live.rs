@@ -76,7 +76,7 @@ impl LiveLine {
                 self.last_new = Some((Instant::now(), call));
             }
             News::Ended(id) => self.note(&format!("{} has ended", label(*id).unwrap_or_default())),
-            News::Access { .. } | News::Mark(_) | News::Over(_) => {}
+            News::Access { .. } | News::Refused { .. } | News::Mark(_) | News::Over(_) => {}
         }
     }
 

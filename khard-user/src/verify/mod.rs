@@ -2,8 +2,8 @@
 //! goes on. It must not know where the recording comes from, nor how a profile is changed.
 //!
 //! In complain or log mode, or without any profile in force, what is recorded and not allowed would be refused. Under an enforced
-//! AppArmor profile, what the kernel refused and the profile does not allow was refused by it. System calls that a filter in force
-//! refuses are seen by nobody here, and that is said.
+//! AppArmor profile, what the kernel refused and the profile does not allow was refused by it; so was a system call that a filter in
+//! force refused, and the profile does too.
 
 mod amend;
 mod profiles;
@@ -18,7 +18,7 @@ use std::{
 use khard_profile::{
     check::{self, Asked, Question, Refused},
     escape,
-    recording::{AppArmorInForce, Ended, Recording, Run, UnknownRun},
+    recording::{AppArmorInForce, Coverage, Ended, NotObserved, Recording, Run, UnknownRun},
 };
 use serde_json::{Value, json};
 
@@ -177,7 +177,13 @@ impl Verification {
         if let Some((_, profile)) = &set.seccomp {
             let report = check::check(profile, recording, &self.question);
             found.extend(report.refused().into_iter().map(|refused| (When::WouldBe, refused)));
+            found.extend(report.refused_before().into_iter().map(|refused| (When::Was, refused)));
+            let by_another = report.refused_by_another().into_iter();
+            caveats.extend(
+                by_another.map(|what| format!("a filter in force is another than the profile: {what}")),
+            );
             caveats.extend(report.caveats);
+            caveats.extend(unseen_refusals(&state.run));
         }
         if let Some((_, profile)) = &set.apparmor {
             let report = check::check_apparmor(profile, recording, &self.question);
@@ -194,6 +200,20 @@ impl Verification {
             }
         }
         Ok((dir, caveats))
+    }
+}
+
+/// Says where calls that a filter in force refused may have been missed.
+fn unseen_refusals(run: &Run) -> Option<String> {
+    if !run.confinement.seccomp.is_filtered() {
+        return None;
+    }
+    match &run.coverage.refused_syscalls {
+        Coverage::None(NotObserved { reason }) => {
+            Some(format!("calls that the seccomp filter in force refused were not seen: {reason}"))
+        }
+        coverage if coverage.is_complete() => None,
+        _ => Some("calls that the seccomp filter in force refused may be missing: see the coverage of refused_syscalls".to_owned()),
     }
 }
 

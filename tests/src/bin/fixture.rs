@@ -3,7 +3,8 @@
 //! Steps: `call NAME`, `thread NAME`, `fork NAME`, `into DIR NAME` (a child made in a cgroup by `CLONE_INTO_CGROUP`),
 //! `enter DIR`, `mkdir DIR`, `comm BYTES` (`\xHH` for any), `touch FILE`, `await FILE`, `confine PROFILE` (AppArmor's, from
 //! the next exec on), `renames DIR N` (makes N files, and
-//! opens another many times while directories above it are renamed), `exec PROGRAM ARGUMENTS…`. Calls
+//! opens another many times while directories above it are renamed), `refuse NAME ARGUMENT ERRNO` (from now on a seccomp filter
+//! answers the call, if its first argument is this number, or `any`), `call-with NAME ARGUMENT`, `exec PROGRAM ARGUMENTS…`. Calls
 //! are native and made with arguments of 0. What Rust's own start and these steps call besides is not fixed: tests look
 //! for calls that neither makes.
 
@@ -45,6 +46,17 @@ fn main() -> Result<()> {
             "enter" => fs::write(Path::new(&word).join("cgroup.procs"), "0").with_context(|| word.clone())?,
             "mkdir" => fs::create_dir(&word).with_context(|| word.clone())?,
             "comm" => fs::write("/proc/self/comm", unescaped(&word)).context("comm")?,
+            "call-with" => {
+                let first: u32 = words.next().context("call NAME with what?")?.parse()?;
+                // SAFETY: as in `call`.
+                unsafe { libc::syscall(number(&word)?, libc::c_long::from(first), 0, 0, 0, 0, 0) };
+            }
+            "refuse" => {
+                let argument = words.next().context("refuse NAME with what ARGUMENT?")?;
+                let argument = if argument == "any" { None } else { Some(argument.parse()?) };
+                let errno = words.next().context("refuse NAME with what ERRNO?")?.parse()?;
+                refuse(u32::try_from(number(&word)?)?, argument, errno)?;
+            }
             "confine" => confine(&word)?,
             "renames" => renames(Path::new(&word), words.next().context("how many?")?.parse()?)?,
             "touch" => drop(File::create(&word).with_context(|| word.clone())?),
@@ -56,6 +68,42 @@ fn main() -> Result<()> {
             _ => bail!("no step {step}"),
         }
     }
+    Ok(())
+}
+
+/// Puts on a filter: seccomp(2), `struct seccomp_data` of include/uapi/linux/seccomp.h.
+fn refuse(nr: u32, argument: Option<u32>, errno: u16) -> Result<()> {
+    const NR: u32 = 0;
+    /// The low half of the first argument.
+    const ARGUMENT: u32 = 16;
+    let load = |at| libc::sock_filter {
+        code: (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16,
+        jt: 0,
+        jf: 0,
+        k: at,
+    };
+    let unless = |k, skip| libc::sock_filter {
+        code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
+        jt: 0,
+        jf: skip,
+        k,
+    };
+    let answer = |k| libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k };
+    let refusal = answer(libc::SECCOMP_RET_ERRNO | u32::from(errno));
+    let allowed = answer(libc::SECCOMP_RET_ALLOW);
+    let mut filter = match argument {
+        Some(argument) => {
+            vec![load(NR), unless(nr, 3), load(ARGUMENT), unless(argument, 1), refusal, allowed]
+        }
+        None => vec![load(NR), unless(nr, 1), refusal, allowed],
+    };
+    let program = libc::sock_fprog { len: u16::try_from(filter.len())?, filter: filter.as_mut_ptr() };
+    // SAFETY: the program outlives the call.
+    let answer = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program, 0, 0)
+    };
+    ensure!(answer == 0, "putting on a filter: {}", io::Error::last_os_error());
     Ok(())
 }
 

@@ -89,6 +89,17 @@ const IN_GUEST: &[&str] = &["local_", "container_", "guest_", "full_"];
 /// Where profiles are also tried for what they allow, which is the same on every kernel but for AppArmor's version.
 const IN_GUEST_AND_TIGHT: &[&str] = &["local_", "container_", "guest_", "full_", "tight_"];
 const TODAY: &[&str] = &["guest_denials", "guest_oracle", "guest_full_pods", "today_"];
+/// What these test is user space, or has its kernel side tested by another program in every guest: they run in guests with
+/// `--full` only, where they would be half of all the time.
+const SAME_ON_EVERY_KERNEL: &[&str] = &[
+    "local_ci",
+    "local_dashboard",
+    "local_failures",
+    "local_lint",
+    "local_output",
+    "local_stream",
+    "local_verify",
+];
 /// How Ubuntu's kernels, GKE's nodes and CI runners are booted: BPF programs for LSM hooks load, attach and never run.
 const NO_BPF_LSM: &str = "lsm=lockdown,capability,landlock,yama,apparmor";
 /// Kernels that preempt fexit programs, and then skip others' (`recursion_misses`).
@@ -139,14 +150,14 @@ impl Run<'_> {
                 Place::Unit => !IN_GUEST_AND_TIGHT.iter().chain(TODAY).any(|prefix| name.starts_with(prefix)),
                 _ => row.prefixes.iter().any(|prefix| name.starts_with(prefix)),
             };
-            // In guests, emulated as they are, tests with containers take long; and the stream and the dashboard are the same on
-            // every kernel (the harness takes a stream out of a guest).
+            // In guests, emulated as they are, tests with containers take long.
             let is_slow = name.starts_with("full_")
                 || name.starts_with("guest_full_")
                 || name.starts_with("tight_")
                 || (matches!(row.place, Place::Guest(..))
                     && (name.starts_with("container_")
-                        || ["local_storm", "local_stream", "local_dashboard"].contains(&name)));
+                        || name == "local_storm"
+                        || SAME_ON_EVERY_KERNEL.contains(&name)));
             kind && (self.args.full || !is_slow)
                 && (self.args.program.is_empty() || self.args.program.iter().any(|wanted| wanted == name))
         })

@@ -11,6 +11,11 @@ pub(super) fn name(number: u32) -> Option<&'static str> {
     NAMES.iter().find(|(_, known)| *known == number).map(|(name, _)| *name)
 }
 
+/// The name of a number, or the number.
+pub fn in_words(number: u32) -> String {
+    name(number).map_or_else(|| format!("error {number}"), str::to_owned)
+}
+
 #[rustfmt::skip]
 const NAMES: [(&str, u32); 134] = [
     ("E2BIG", 7), ("EACCES", 13), ("EADDRINUSE", 98), ("EADDRNOTAVAIL", 99), ("EADV", 68),

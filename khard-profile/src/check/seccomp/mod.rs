@@ -7,6 +7,7 @@ mod render;
 
 use std::collections::BTreeSet;
 
+pub use errno::in_words as errno_in_words;
 pub use profile::{Outcome, Profile, ProfileError};
 
 use super::Question;
@@ -24,8 +25,19 @@ pub struct Report {
     pub program: Vec<CheckedCall>,
     /// The runtime's own calls under a filter; empty when the recording was made without one.
     pub runtime: Vec<CheckedCall>,
+    /// The calls of the asked phases that the filter in force refused while recording, whatever this profile does to them.
+    pub refused_before: Vec<RefusedBefore>,
     /// What the answer does not cover, in words.
     pub caveats: Vec<String>,
+}
+
+/// A call that was refused while recording, and what this profile does to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedBefore {
+    /// The call, tried in these phases by this witness.
+    pub call: CheckedCall,
+    /// What it was answered with.
+    pub errnos: BTreeSet<u16>,
 }
 
 /// One call and what the profile does to it.
@@ -83,7 +95,26 @@ pub fn check(profile: &Profile, recording: &Recording, question: &Question) -> R
     let runtime = group(filtered.without(question.phases));
     let program = group(question.phases);
     let caveats = caveats(profile, recording, &program, &runtime);
-    Report { program, runtime, caveats }
+    Report { program, runtime, refused_before: refused_before(profile, recording, question), caveats }
+}
+
+fn refused_before(profile: &Profile, recording: &Recording, question: &Question) -> Vec<RefusedBefore> {
+    let mut found: Vec<RefusedBefore> = Vec::new();
+    for (refused, seen) in recording.refused_calls() {
+        let checked = check_call(profile, recording, question, refused.key, seen, question.phases);
+        let Some(call) = checked else { continue };
+        // In the order of ABI and number: another answer to the same call is its neighbour.
+        match found.last_mut().filter(|last| last.call.key == call.key) {
+            Some(last) => {
+                last.errnos.insert(refused.errno);
+                last.call.phases = last.call.phases.iter().chain(call.phases.iter()).collect();
+                let witnesses = [last.call.witness.take(), call.witness];
+                last.call.witness = witnesses.into_iter().flatten().min();
+            }
+            None => found.push(RefusedBefore { call, errnos: [refused.errno].into() }),
+        }
+    }
+    found
 }
 
 fn check_call(
@@ -200,8 +231,7 @@ fn caveats(
     }
     if runs().any(|run| run.confinement.seccomp.is_filtered()) {
         caveats.push(
-            "recorded under a seccomp filter: calls that it refused are not in the recording and not checked"
-                .to_owned(),
+            "recorded under a seccomp filter: what the program would do with the calls that it refused is not known".to_owned(),
         );
     }
     if runtime.is_empty() && runs().any(|run| run.container.is_some()) {

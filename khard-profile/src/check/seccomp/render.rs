@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::{CheckedCall, Report, Verdict};
+use super::{CheckedCall, RefusedBefore, Report, Verdict, errno};
 use crate::check::witness;
 use crate::escape;
 
@@ -16,6 +16,14 @@ impl Report {
         if !self.runtime.is_empty() {
             text.push('\n');
             group(&mut text, "calls of the runtime itself under a filter", &self.runtime);
+        }
+        if !self.refused_before.is_empty() {
+            let n = self.refused_before.len();
+            let _ = writeln!(text, "\n{n} system calls were refused by the filter in force while recording");
+        }
+        for before in &self.refused_before {
+            let _ = writeln!(text, "before   {}", before.refusal().unwrap_or_else(|| before.in_words()));
+            let _ = writeln!(text, "         {}", witness::in_words(before.call.witness.as_ref()));
         }
         for caveat in &self.caveats {
             let _ = write!(text, "\nnote: {caveat}");
@@ -33,6 +41,7 @@ impl Report {
             "passes": self.passes(),
             "program": calls(&self.program),
             "runtime": calls(&self.runtime),
+            "refused_before": self.refused_before.iter().map(before_value).collect::<Vec<_>>(),
             "caveats": self.caveats,
         })
     }
@@ -70,6 +79,36 @@ impl CheckedCall {
         let Verdict::Refused { outcome, by } = &self.verdict else { return None };
         Some(format!("{}: {outcome} (by {})", title_of(self), escape::terminal(by.as_bytes())))
     }
+}
+
+impl RefusedBefore {
+    /// What was refused, with what, and that this profile does so too; `None` if that is not for certain.
+    pub(in crate::check) fn refusal(&self) -> Option<String> {
+        let Verdict::Refused { outcome, by } = &self.call.verdict else { return None };
+        Some(format!("{}; this profile: {outcome} (by {})", self.was(), escape::terminal(by.as_bytes())))
+    }
+
+    /// What was refused, with what, and what this profile does instead.
+    pub(in crate::check) fn in_words(&self) -> String {
+        let verdict = match &self.call.verdict {
+            Verdict::Allowed => "allows it",
+            Verdict::Refused { .. } => "refuses it too",
+            Verdict::Depends(_) => "decides by more than was recorded",
+        };
+        format!("{}; this profile {verdict}", self.was())
+    }
+
+    fn was(&self) -> String {
+        let errnos: Vec<String> =
+            self.errnos.iter().map(|errno| errno::in_words(u32::from(*errno))).collect();
+        format!("{}: refused with {}", title_of(&self.call), errnos.join(" and "))
+    }
+}
+
+fn before_value(before: &RefusedBefore) -> Value {
+    let mut value = call_value(&before.call);
+    value["errnos"] = json!(before.errnos);
+    value
 }
 
 fn title_of(call: &CheckedCall) -> String {

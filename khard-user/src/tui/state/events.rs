@@ -93,6 +93,13 @@ impl Events {
                 }
                 event.of_subject(*subject, *stage, Some(by), subjects);
             }
+            News::Refused { subject, call, stage, by } => {
+                let observed = subjects.get(*subject);
+                let native = observed.and_then(|of| Abi::native_of(&of.state().run.host.machine));
+                event.kind = EventKind::Refused;
+                event.what = format!("refused: {}", words::refused_call(*call, native));
+                event.of_subject(*subject, *stage, Some(by), subjects);
+            }
             News::Mark(moment) => {
                 event.kind = EventKind::Mark;
                 event.time = words::time_since(subjects.began_ns(), moment.at_ns);

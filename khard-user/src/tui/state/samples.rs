@@ -131,6 +131,7 @@ fn coverage(from: From) -> RunCoverage {
     RunCoverage {
         syscalls: Coverage::Exact(observed(Attachment::Tracepoint, from)),
         accesses: AccessCoverage::new(accesses),
+        refused_syscalls: Coverage::none("no seccomp filter was in force"),
     }
 }
 

@@ -3,8 +3,11 @@
 use khard_profile::{
     Bytes,
     apparmor::words,
+    check::errno_in_words,
     escape,
-    recording::{Abi, Access, AccessKey, Class, Ended, FilePerms, Peer, Phase, PhaseSet, SyscallKey},
+    recording::{
+        Abi, Access, AccessKey, Class, Ended, FilePerms, Peer, Phase, PhaseSet, RefusedCall, SyscallKey,
+    },
     syscalls,
 };
 
@@ -38,6 +41,12 @@ pub(super) fn call(key: SyscallKey) -> String {
 pub(super) fn call_with_abi(key: SyscallKey, native: Option<Abi>) -> String {
     let name = call(key);
     if native == Some(key.abi) { name } else { format!("{name} ({})", key.abi) }
+}
+
+/// The call, and what a filter answered.
+pub(super) fn refused_call(refused: RefusedCall, native: Option<Abi>) -> String {
+    let answer = errno_in_words(u32::from(refused.errno));
+    format!("{}: {answer} by the seccomp filter", call_with_abi(refused.key, native))
 }
 
 /// Short enough for a column.
