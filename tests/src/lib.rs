@@ -4,6 +4,7 @@ pub mod audit;
 pub mod bundle;
 pub mod cgroup;
 pub mod draw;
+pub mod filter;
 pub mod kernel;
 pub mod khard;
 pub mod kubelet;

@@ -7,6 +7,7 @@ mod command;
 mod containers;
 mod debian;
 mod demo;
+mod dist;
 mod floor;
 mod interrupt;
 mod paths;
@@ -49,6 +50,8 @@ enum Verb {
     Floor(floor::FloorArgs),
     /// Record a real pod, write its profile, run it again under it.
     Demo,
+    /// Build what users are given: one static khard, and its checksum.
+    Dist,
     /// Make docs/dashboard.svg: the dashboard over nginx, in a guest.
     Picture,
     /// Start a containerd with images, on this machine and apart from all else; run a command beside it, or wait.
@@ -90,6 +93,7 @@ fn run(verb: Verb) -> Result<u8> {
         Verb::Floor(args) => floor::verb(&paths, &args),
         Verb::Test(args) => test::verb(&paths, &args),
         Verb::Demo => demo::verb(&paths),
+        Verb::Dist => dist::verb(&paths),
         Verb::Picture => picture::verb(&paths),
         Verb::Vm(args) => vm::verb(&paths, &args),
         Verb::Clippy => build::clippy(&paths).map(|()| 0),

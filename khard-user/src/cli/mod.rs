@@ -7,6 +7,7 @@ mod agent;
 mod apply;
 mod check;
 mod ci;
+mod completions;
 mod diff;
 mod doctor;
 mod explain;
@@ -102,6 +103,8 @@ enum Verb {
     Remove(remove::Args),
     /// What this machine allows, and what therefore works
     Doctor(doctor::Args),
+    /// Print what a shell needs to complete this command line
+    Completions(completions::Args),
 }
 
 /// How profiles are made, the same for `trace` and `generate`.
@@ -243,6 +246,7 @@ pub fn main() -> ExitCode {
         Verb::Mode(args) => (mode::run(&args), ERROR),
         Verb::Remove(args) => (remove::run(&args), ERROR),
         Verb::Doctor(args) => (doctor::run(&args), ERROR),
+        Verb::Completions(args) => (completions::run(&args), ERROR),
     };
     match result {
         Ok(code) => code,

@@ -22,6 +22,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use khard_profile::{recording::Abi, syscalls};
+use khard_tests::filter;
 use rustix::fs::{Mode, OFlags, openat};
 
 fn main() -> Result<()> {
@@ -55,7 +56,7 @@ fn main() -> Result<()> {
                 let argument = words.next().context("refuse NAME with what ARGUMENT?")?;
                 let argument = if argument == "any" { None } else { Some(argument.parse()?) };
                 let errno = words.next().context("refuse NAME with what ERRNO?")?.parse()?;
-                refuse(u32::try_from(number(&word)?)?, argument, errno)?;
+                filter::refuse(u32::try_from(number(&word)?)?, argument, errno)?;
             }
             "confine" => confine(&word)?,
             "renames" => renames(Path::new(&word), words.next().context("how many?")?.parse()?)?,
@@ -68,42 +69,6 @@ fn main() -> Result<()> {
             _ => bail!("no step {step}"),
         }
     }
-    Ok(())
-}
-
-/// Puts on a filter: seccomp(2), `struct seccomp_data` of include/uapi/linux/seccomp.h.
-fn refuse(nr: u32, argument: Option<u32>, errno: u16) -> Result<()> {
-    const NR: u32 = 0;
-    /// The low half of the first argument.
-    const ARGUMENT: u32 = 16;
-    let load = |at| libc::sock_filter {
-        code: (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16,
-        jt: 0,
-        jf: 0,
-        k: at,
-    };
-    let unless = |k, skip| libc::sock_filter {
-        code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
-        jt: 0,
-        jf: skip,
-        k,
-    };
-    let answer = |k| libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k };
-    let refusal = answer(libc::SECCOMP_RET_ERRNO | u32::from(errno));
-    let allowed = answer(libc::SECCOMP_RET_ALLOW);
-    let mut filter = match argument {
-        Some(argument) => {
-            vec![load(NR), unless(nr, 3), load(ARGUMENT), unless(argument, 1), refusal, allowed]
-        }
-        None => vec![load(NR), unless(nr, 1), refusal, allowed],
-    };
-    let program = libc::sock_fprog { len: u16::try_from(filter.len())?, filter: filter.as_mut_ptr() };
-    // SAFETY: the program outlives the call.
-    let answer = unsafe {
-        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-        libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program, 0, 0)
-    };
-    ensure!(answer == 0, "putting on a filter: {}", io::Error::last_os_error());
     Ok(())
 }
 

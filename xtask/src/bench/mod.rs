@@ -55,17 +55,21 @@ struct Row {
 
 const NOTHING: &str = "nothing";
 const FLOOR: &str = "empty";
-const ROWS: [Row; 6] = [
+const ROWS: [Row; 7] = [
     Row { key: NOTHING, attached: "nothing", goal: None },
     Row { key: FLOOR, attached: "an empty program (the floor)", goal: None },
     Row { key: "task", attached: "the floor with one helper call", goal: None },
     Row { key: "not_recorded", attached: "khard, this process not recorded", goal: Some(1.2) },
     Row { key: "recorded", attached: "khard, recorded, the call known", goal: Some(1.3) },
+    Row { key: "refusals", attached: "the same, and refused calls looked for", goal: None },
     Row { key: "strace", attached: "`strace -f`", goal: None },
 ];
 
-const SETTINGS: [(&str, &str); 2] =
-    [("alone", "One task"), ("switching", "Eight tasks that switch on one CPU after each call")];
+const SETTINGS: [(&str, &str); 3] = [
+    ("alone", "One task"),
+    ("switching", "Eight tasks that switch on one CPU after each call"),
+    ("filtered", "One task under a seccomp filter"),
+];
 
 /// The verb `bench`.
 pub(crate) fn verb(paths: &Paths, args: &BenchArgs) -> Result<u8> {
@@ -296,6 +300,9 @@ fn document(report: &Value, tables: &[Table]) -> Result<String> {
          others do not come between.\n\
          - *The floor* is a program that does nothing, at the same attach points as khard's: {floor}. *khard* is all that it \
          attaches on this kernel: {programs}. *Not recorded* means that it records another cgroup.\n\
+         - *Refused calls* are looked for while somebody who is recorded has a seccomp filter: two more programs, at both ends of \
+         a call, which know from the task whether they are concerned. Under the filter, another call is refused; its own cost is in \
+         every row.\n\
          - *Added* is the difference to the row without a program, *added × floor's* its ratio to the floor's, each taken \
          within a round.\n\
          - *Pass* means that the interval that holds the median ratio with 95 % confidence (sign test; in brackets) ends at \
@@ -354,6 +361,7 @@ mod tests {
                 "alone": {"nothing": 100.0 * slow, "empty": 200.0 * slow, "task": 205.0 * slow, "not_recorded": 210.0 * slow,
                           "recorded": 240.0 * slow, "strace": 10_000.0 * slow},
                 "switching": {"nothing": 500.0, "empty": 600.0, "task": 605.0, "not_recorded": 610.0, "recorded": 640.0},
+                "filtered": {"nothing": 200.0, "empty": 300.0, "recorded": 340.0, "refusals": 500.0},
             })
         };
         serde_json::json!({

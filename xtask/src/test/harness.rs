@@ -1,6 +1,7 @@
 //! Tests of the guests themselves: what happens in one reaches this side, and a lost one is told from a command that
 //! fails. They need a guest, so they are no unit tests.
 
+mod libc;
 mod stream;
 
 use std::{
@@ -47,6 +48,28 @@ pub(super) fn run(run: &Run, row: &str, kernel: &str, counts: &mut Counts) -> Re
         match test(&Given { boot: &boot, share: &share, khard: &run.built.khard }) {
             Ok(()) => counts.add(Counts::pass()),
             Err(error) => counts.add(Counts::failure(name, &format!("{error:#}"))),
+        }
+    }
+    Ok(())
+}
+
+/// Tests of what users are given.
+pub(super) fn dist(run: &Run, row: &str, kernel: &str, counts: &mut Counts) -> Result<()> {
+    let khard = crate::dist::program(run.paths)?;
+    let parts = Parts::make(run.paths, kernel, &debian::suite(), &run.built.bin_dir)?;
+    let share = run.paths.state_dir("share")?.join(row);
+    let _ = fs::remove_dir_all(&share);
+    fs::create_dir_all(&share)?;
+    let boot = || parts.boot(run.paths, &share, &Options::default(), false);
+    match libc::a_static_khard_records_where_another_libc_is(&Given {
+        boot: &boot,
+        share: &share,
+        khard: &khard,
+    }) {
+        Ok(()) => counts.add(Counts::pass()),
+        Err(error) => {
+            counts
+                .add(Counts::failure("a_static_khard_records_where_another_libc_is", &format!("{error:#}")));
         }
     }
     Ok(())

@@ -62,6 +62,8 @@ enum Place {
     Guest(Guest),
     /// A guest with this kernel, to test the guests themselves.
     Harness(&'static str),
+    /// A guest with this kernel, for what users are given.
+    Dist(&'static str),
 }
 
 /// A guest, by its kernel.
@@ -104,12 +106,13 @@ const SAME_ON_EVERY_KERNEL: &[&str] = &[
 const NO_BPF_LSM: &str = "lsm=lockdown,capability,landlock,yama,apparmor";
 /// Kernels that preempt fexit programs, and then skip others' (`recursion_misses`).
 const FULL_PREEMPT: &str = "preempt=full";
-static ROWS: [Row; 12] = [
+static ROWS: [Row; 13] = [
     row("unit", Place::Unit, &[], true, false),
     row("root", Place::Host, &["local_"], false, false),
     row("containers", Place::Containers, &["container_"], false, false),
     row("full", Place::Containers, &["full_"], false, true),
     row("vm-harness", Place::Harness("6.12"), &[], true, false),
+    row("vm-dist", Place::Dist("6.12"), &[], true, true),
     row("vm-6.1", Place::Guest(guest("6.1", "")), IN_GUEST_AND_TIGHT, true, false),
     row("vm-6.12", Place::Guest(guest("6.12", "")), IN_GUEST_AND_TIGHT, true, false),
     row("vm-newest", Place::Guest(guest("newest", "")), IN_GUEST, false, true),
@@ -180,8 +183,9 @@ pub(crate) fn verb(paths: &Paths, args: &TestArgs) -> Result<u8> {
             let run = Run { paths, args, built, programs };
             // Rows on this machine one by one, since they look at its kernel; guests side by side, as many as there are
             // CPUs, since each is emulated by one thread and has its limits in real time.
-            let (guests, others): (Vec<_>, Vec<_>) =
-                rows.into_iter().partition(|row| matches!(row.place, Place::Guest(..) | Place::Harness(_)));
+            let (guests, others): (Vec<_>, Vec<_>) = rows
+                .into_iter()
+                .partition(|row| matches!(row.place, Place::Guest(..) | Place::Harness(_) | Place::Dist(_)));
             for row in others {
                 finished.push(finish(&run, row));
                 interrupt::check()?;
@@ -227,7 +231,7 @@ fn prepare(paths: &Paths, rows: &[&Row]) -> Result<(Built, Vec<TestProgram>)> {
         purposes.push(match row.place {
             Place::Unit | Place::Host => Purpose::Test,
             Place::Containers => Purpose::Containers,
-            Place::Guest(..) | Place::Harness(_) => Purpose::Vm,
+            Place::Guest(..) | Place::Harness(_) | Place::Dist(_) => Purpose::Vm,
         });
     }
     setup::ensure(paths, &purposes)?;

@@ -44,6 +44,7 @@ const PACKAGES: &[&str] = &[
     "git",
     "gcc",
     "libc6-dev",
+    "musl-tools",
     "postgresql",
     // a system to work in
     "iproute2",

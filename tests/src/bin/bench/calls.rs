@@ -35,6 +35,9 @@ const SWITCHING: &str = "switching";
 /// `_TRACING` (include/uapi/linux/bpf.h).
 const TRACING_TYPES: [u32; 4] = [5, 17, 24, 26];
 
+/// Calls by one task that has a seccomp filter, as containers have.
+const FILTERED: &str = "filtered";
+
 /// How often a disturbed measurement is repeated before the whole run is given up.
 const MOST_TRIES: usize = 20;
 
@@ -46,12 +49,21 @@ enum Row {
     Task,
     NotRecorded,
     Recorded,
+    /// The same, with what sees calls that filters refuse.
+    Refusals,
     Strace,
 }
 
 impl Row {
-    const ALL: [Self; 6] =
-        [Self::Nothing, Self::Empty, Self::Task, Self::NotRecorded, Self::Recorded, Self::Strace];
+    const ALL: [Self; 7] = [
+        Self::Nothing,
+        Self::Empty,
+        Self::Task,
+        Self::NotRecorded,
+        Self::Recorded,
+        Self::Refusals,
+        Self::Strace,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -60,6 +72,7 @@ impl Row {
             Self::Task => "task",
             Self::NotRecorded => "not_recorded",
             Self::Recorded => "recorded",
+            Self::Refusals => "refusals",
             Self::Strace => "strace",
         }
     }
@@ -212,11 +225,15 @@ impl Bench {
             return Ok(None);
         }
         self.ours.extend(attached);
-        let cells = vec![(ALONE, stopwatch::alone(self.cpu)?), (SWITCHING, stopwatch::switching(self.cpu)?)];
+        let cells = vec![
+            (ALONE, stopwatch::alone(self.cpu)?),
+            (SWITCHING, stopwatch::switching(self.cpu)?),
+            (FILTERED, self.elsewhere(Command::new(std::env::current_exe()?), &["--filtered"])?),
+        ];
         Ok(self.other_tracers().is_empty().then_some(cells))
     }
 
-    fn shuffled(&mut self) -> [Row; 6] {
+    fn shuffled(&mut self) -> [Row; 7] {
         let mut rows = Row::ALL;
         for at in (1..rows.len()).rev() {
             rows.swap(at, self.draw.below(at + 1));
@@ -229,28 +246,34 @@ impl Bench {
             Row::Nothing | Row::Strace => return Ok(None),
             Row::Empty => &self.floor,
             Row::Task => &self.task,
-            Row::NotRecorded | Row::Recorded => &self.khard,
+            Row::NotRecorded | Row::Recorded | Row::Refusals => &self.khard,
         };
         let mut bpf = Bpf::load(plan)?;
         let mount_ns = fs::metadata("/proc/self/ns/mnt")?.ino();
         match row {
             Row::NotRecorded => drop(bpf.register_running(self.home.other.id, mount_ns)?),
-            Row::Recorded => drop(bpf.register_running(self.home.own.id, mount_ns)?),
+            Row::Recorded | Row::Refusals => drop(bpf.register_running(self.home.own.id, mount_ns)?),
             _ => {}
         }
         bpf.attach(plan)?;
+        if row == Row::Refusals {
+            bpf.attach_refusals(plan)?;
+        }
         Ok(Some(bpf))
     }
 
     fn under_strace(&self) -> Result<Cell> {
-        let output = Command::new("strace")
-            .args(["-f", "-o", "/dev/null", "--"])
-            .arg(std::env::current_exe()?)
-            .args(["loop", "--cpu", &self.cpu.to_string()])
-            .output()
-            .context("cannot start strace")?;
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-o", "/dev/null", "--"]).arg(std::env::current_exe()?);
+        self.elsewhere(strace, &[])
+    }
+
+    /// The loop in a process of its own.
+    fn elsewhere(&self, mut command: Command, options: &[&str]) -> Result<Cell> {
+        command.args(["loop", "--cpu", &self.cpu.to_string()]).args(options);
+        let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
         if !output.status.success() {
-            bail!("strace: {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+            bail!("{command:?}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
         }
         Ok(serde_json::from_slice(&output.stdout)?)
     }

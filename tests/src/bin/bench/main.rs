@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use khard_tests::stopwatch;
+use khard_tests::{filter, stopwatch};
 
 /// Measures what khard's programs add to a system call, or to work with files.
 #[derive(Parser)]
@@ -45,11 +45,14 @@ enum Verb {
         #[arg(long)]
         seconds: u64,
     },
-    /// Print the cost of a call, by the loop alone: what runs under strace
+    /// Print the cost of a call, by the loop alone: what runs under strace, or a filter
     Loop {
         /// The CPU to run on
         #[arg(long)]
         cpu: usize,
+        /// Under a seccomp filter that refuses another call
+        #[arg(long)]
+        filtered: bool,
     },
     /// Do one kind of work with files, and print how long it took
     Work {
@@ -66,7 +69,15 @@ fn main() -> Result<()> {
         Verb::Accesses { rounds, by } => serde_json::to_string(&accesses::measure(rounds, &by)?)?,
         Verb::Dashboard => serde_json::to_string(&dashboard::measure()?)?,
         Verb::Busy { seconds } => serde_json::to_string(&dashboard::busy(seconds))?,
-        Verb::Loop { cpu } => serde_json::to_string(&stopwatch::traced(cpu)?)?,
+        Verb::Loop { cpu, filtered } => {
+            let cell = if filtered {
+                filter::refuse(u32::try_from(libc::SYS_acct)?, None, 1)?;
+                stopwatch::alone(cpu)?
+            } else {
+                stopwatch::traced(cpu)?
+            };
+            serde_json::to_string(&cell)?
+        }
         Verb::Work { work, dir } => serde_json::to_string(&work.run(&dir)?)?,
     };
     println!("{json}");
