@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeSet,
     fmt::Write as _,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
 };
 
@@ -45,7 +46,8 @@ pub struct Compared {
 }
 
 /// Compares each recorded subject with the folder of the same name below `baseline`, and brings what was written for it up to date: its
-/// recording and profiles are then those of all runs, the committed ones included.
+/// recording and profiles are then those of all runs, the committed ones included. `forget_after`: without what so many of the last
+/// runs did not need.
 ///
 /// # Errors
 /// When something that is committed cannot be read, or does not fit.
@@ -54,6 +56,7 @@ pub fn compare(
     baseline: &Path,
     reports: &[Report],
     choices: &ProfileChoices,
+    forget_after: Option<NonZeroUsize>,
 ) -> Result<Compared, CiError> {
     let relative = |dir: &Path, root: &Path| dir.strip_prefix(root).unwrap_or(dir).display().to_string();
     let mut compared = Compared::default();
@@ -70,7 +73,8 @@ pub fn compare(
         }
         let (_, recording) = input::recording(&report.dir)?;
         let failed = |source| CiError::Compare { subject: subject.clone(), source };
-        let amendment = Amendment::new(&committed, vec![recording], policy, choices).map_err(failed)?;
+        let amendment =
+            Amendment::new(&committed, vec![recording], policy, choices, forget_after).map_err(failed)?;
         amendment.write(&report.dir, choices).map_err(failed)?;
         compared.known.push((subject, amendment));
     }

@@ -1,10 +1,11 @@
 //! `khard.toml`: what a project has decided for all its recordings. Strict: a key that khard does not know is an error, for a
 //! misspelt wish is not done without a word.
 
-use std::{collections::BTreeMap, fs, io, path::Path};
+use std::{collections::BTreeMap, fs, io, num::NonZeroUsize, path::Path};
 
 use khard_profile::apparmor::Threshold;
-use serde::Deserialize;
+use regex::Regex;
+use serde::{Deserialize, Deserializer, de};
 
 /// The file's name, looked for in the working directory.
 pub const FILE: &str = "khard.toml";
@@ -43,7 +44,7 @@ pub enum ConfigError {
 }
 
 /// All settings.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// `[apparmor]`.
@@ -53,11 +54,21 @@ pub struct Config {
 }
 
 /// Settings of `khard ci`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Ci {
     /// `fail-on`.
     pub fail_on: Option<FailOn>,
+    /// `forget-after`: how many runs may pass without what a profile allows, before it goes.
+    pub forget_after: Option<NonZeroUsize>,
+    /// `redact`: what is not shown in a job's log and summary.
+    #[serde(deserialize_with = "patterns")]
+    pub redact: Vec<Regex>,
+}
+
+fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Regex>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    texts.iter().map(|text| Regex::new(text).map_err(de::Error::custom)).collect()
 }
 
 /// What fails a job.

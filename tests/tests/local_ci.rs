@@ -62,7 +62,7 @@ fn the_same_tests_pass_five_times_and_what_is_planted_fails_until_it_is_accepted
     }
     project.plant("cat planted");
     project.plant("./planted-call");
-    for _ in 0..3 {
+    for _ in 0..10 {
         let more = project.run(&[]).expect(1);
         assert!(more.stdout.contains("1 subject needs more"), "{}", more.stdout);
         assert!(more.stdout.contains("getsid") && more.stdout.contains("planted"), "{}", more.stdout);
@@ -73,6 +73,38 @@ fn the_same_tests_pass_five_times_and_what_is_planted_fails_until_it_is_accepted
     project.run(&["--fail-on", "nothing"]).expect(0);
     project.accept();
     project.run(&[]).expect(0);
+}
+
+#[test]
+fn what_the_last_runs_did_not_need_goes_and_what_is_redacted_is_not_shown() {
+    let project = Project::new();
+    project.plant("cat planted");
+    project.plant("./planted-call");
+    project.run(&[]).expect(1);
+    project.accept();
+    fs::write(project.path("test.sh"), "cat usual\nmktemp\n").unwrap();
+    let has = |name: &str| {
+        let profile = khard::json(Path::new(&project.path(&format!("{name}/sh/seccomp.json"))));
+        let names =
+            profile["syscalls"].as_array().unwrap().iter().flat_map(|rule| rule["names"].as_array().unwrap());
+        names.into_iter().any(|name| name == "getsid")
+    };
+    // By system calls files are inferred, and then a run tells nothing of absence: only system calls go.
+    project.run(&["--forget-after", "2"]).expect(0);
+    assert!(has("khard-ci"), "one run without it is not enough");
+    project.accept();
+    let done = project.run(&["--forget-after", "2", "--redact", "get[a-z]id"]).expect(0);
+    assert!(!has("khard-ci") && has("profiles"));
+    assert!(done.stdout.contains("[redacted]") && !done.stdout.contains("getsid"), "{}", done.stdout);
+    let summary = project.summary();
+    let last = summary.rsplit("## khard").next().unwrap();
+    assert!(last.contains("| removed | `[redacted]`"), "{last}");
+    project.accept();
+    project.plant("./planted-call");
+    project.run(&["--forget-after", "2"]).expect(1);
+    let done = project.run(&["--redact", "("]);
+    assert_ne!(done.code, 0);
+    assert!(done.stderr.contains("--redact"), "{}", done.stderr);
 }
 
 #[test]

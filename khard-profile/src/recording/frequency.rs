@@ -71,27 +71,66 @@ impl Recording {
 
     /// The recording without what was seen in fewer runs than `min_runs` in these phases, and what that is. Other phases stay.
     #[must_use]
-    pub fn without_rare(mut self, min_runs: usize, phases: PhaseSet) -> (Self, Rare) {
+    pub fn without_rare(self, min_runs: usize, phases: PhaseSet) -> (Self, Rare) {
+        self.without(phases, |_, runs| runs.len() < min_runs)
+    }
+
+    /// The recording without what was not seen in these phases since before the last `n_runs` runs that would have told of it, and what
+    /// that is. With fewer such runs all stays. Other phases stay.
+    #[must_use]
+    pub fn without_stale(self, n_runs: usize, phases: PhaseSet) -> (Self, Rare) {
+        let frequencies = self.frequencies();
+        let started: Vec<u64> = self
+            .table
+            .ids()
+            .iter()
+            .map(|id| self.runs.get(id).map_or(0, |run| run.started_unix_ms))
+            .collect();
+        let since_ms: BTreeMap<Option<Class>, u64> = frequencies
+            .complete
+            .iter()
+            .filter_map(|(class, complete)| {
+                let told = started.iter().zip(complete).filter(|(_, complete)| **complete);
+                let mut told: Vec<u64> = told.map(|(started, _)| *started).collect();
+                told.sort_unstable_by(|a, b| b.cmp(a));
+                Some((*class, *told.get(n_runs.checked_sub(1)?)?))
+            })
+            .collect();
+        let last_ms =
+            |runs: &[u32]| runs.iter().filter_map(|place| started.get(*place as usize)).max().copied();
+        self.without(phases, |class, runs| {
+            since_ms
+                .get(&class)
+                .is_some_and(|since_ms| last_ms(runs).is_some_and(|last_ms| last_ms < *since_ms))
+        })
+    }
+
+    /// The recording without what is superfluous in these phases, by its class (system calls: `None`) and the runs that have it.
+    fn without(
+        mut self,
+        phases: PhaseSet,
+        is_superfluous: impl Fn(Option<Class>, &[u32]) -> bool,
+    ) -> (Self, Rare) {
         let mut rare = Rare::default();
-        // True if it stays, in some phase.
-        let keep = |seen: &mut Seen| {
-            let n_runs = places(seen, phases).len();
-            let is_rare = n_runs > 0 && n_runs < min_runs;
-            if is_rare {
+        // Whether it goes from these phases, and whether it stays in some other.
+        let keep = |class, seen: &mut Seen| {
+            let runs = places(seen, phases);
+            let goes = !runs.is_empty() && is_superfluous(class, &runs);
+            if goes {
                 seen.retain(|phase| !phases.contains(phase));
             }
-            (is_rare, !seen.phases().is_empty())
+            (goes, !seen.phases().is_empty())
         };
         self.syscalls.retain(|key, seen| {
-            let (is_rare, stays) = keep(seen);
-            if is_rare {
+            let (goes, stays) = keep(None, seen);
+            if goes {
                 rare.calls.insert(*key);
             }
             stays
         });
         self.accesses.retain(|key, seen| {
-            let (is_rare, stays) = keep(seen);
-            if is_rare {
+            let (goes, stays) = keep(Some(key.what.class()), seen);
+            if goes {
                 rare.accesses.insert(key.clone());
             }
             stays

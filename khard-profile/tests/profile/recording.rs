@@ -422,3 +422,41 @@ fn only_runs_that_tell_of_absence_count_as_those_that_something_could_be_seen_in
     assert_eq!(asked(2), "in 0 of 1 complete runs, and of others in 1");
     assert_eq!(asked(0), "in 1 of 1 complete runs, and of others in 1");
 }
+
+#[test]
+fn what_the_last_runs_would_have_told_of_and_did_not_is_stale() {
+    let observed = |from| Observed {
+        from,
+        by: Attachment::Tracepoint,
+        lost: [].into(),
+        proof: Proof::Unproved { reason: "test".to_owned() },
+    };
+    let phases = PhaseSet::EMPTY.with(Phase::Workload);
+    let write = SyscallKey { abi: Abi::X86_64, nr: 1 };
+    // Complete runs but for the third, which began late; one makes the call, all make another.
+    let recording = |with_call: u64| {
+        let mut recording = Recording::new(subject());
+        for nth in 0..4 {
+            let from = if nth == 2 { From::Late } else { From::FirstInstruction };
+            let mut run = Run { started_unix_ms: 1000 + nth, ..run(nth) };
+            run.coverage.syscalls = Coverage::Exact(observed(from));
+            recording.add_run(run);
+            recording.observe_phases(run_id(nth), READ, phases).unwrap();
+        }
+        recording.observe_phases(run_id(with_call), write, phases.with(Phase::Runtime)).unwrap();
+        recording
+    };
+    let stays = |with_call, n_runs| {
+        let (left, stale) = recording(with_call).without_stale(n_runs, phases);
+        assert!(left.syscalls().contains_key(&READ));
+        let stays = left.syscalls()[&write].phases().contains(Phase::Workload);
+        assert_eq!(stale.calls.contains(&write), !stays);
+        assert!(left.syscalls()[&write].phases().contains(Phase::Runtime), "another phase stays");
+        stays
+    };
+    assert_eq!([1, 2, 3, 4].map(|n_runs| stays(0, n_runs)), [false, false, true, true]);
+    assert_eq!([1, 2].map(|n_runs| stays(1, n_runs)), [false, true]);
+    // A run that tells nothing of absence tells of what it saw, and was later than the one before it.
+    assert_eq!([1, 2].map(|n_runs| stays(2, n_runs)), [false, true]);
+    assert!(stays(3, 1));
+}

@@ -3,12 +3,14 @@
 use std::{
     fs::File,
     io::{Write, stdout},
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use anyhow::{Context, Result};
 use khard_profile::escape;
+use regex::Regex;
 
 use super::{
     ChoiceArgs,
@@ -30,7 +32,7 @@ Examples:
 
 Where GITHUB_STEP_SUMMARY is set, the comparison is appended to that file as Markdown. The output folder holds the profiles with this
 run in them, to be kept as an artifact, and committed to accept them: cp -r khard-ci/. profiles/
-khard.toml can hold the gate: [ci] fail-on = \"added\", \"any\" or \"nothing\".
+khard.toml can hold the policy: [ci] fail-on = \"added\", \"any\" or \"nothing\"; forget-after = 10; redact = [\"PATTERN\"].
 
 Exit status: COMMAND's own if that is not 0; 1 the gate says no; 125 for khard's own failure, a loss that was not accepted included.")]
 pub(super) struct Args {
@@ -43,6 +45,14 @@ pub(super) struct Args {
     /// What fails the job; else khard.toml's [ci] fail-on, else added
     #[arg(long, value_name = "WHAT")]
     fail_on: Option<FailOn>,
+    /// Take what the last K runs that would have shown it did not need out of the profiles; else khard.toml's [ci] forget-after,
+    /// else nothing is taken out. Runs count that are in the committed recordings, and this one
+    #[arg(long, value_name = "K")]
+    forget_after: Option<NonZeroUsize>,
+    /// Do not show what matches this regular expression in the log and in the job's summary, beside khard.toml's [ci] redact.
+    /// Profiles and recordings have to name what they allow
+    #[arg(long, value_name = "PATTERN")]
+    redact: Vec<Regex>,
     #[command(flatten)]
     targets: TargetArgs,
     #[command(flatten)]
@@ -59,7 +69,10 @@ impl Args {
 /// Runs the verb.
 pub(super) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
     let (accepted, failure) = (args.targets.accept_lossy.clone(), args.failure_code());
-    let fail_on = args.fail_on.or(Config::find()?.ci.fail_on).unwrap_or(FailOn::Added);
+    let policy = Config::find()?.ci;
+    let fail_on = args.fail_on.or(policy.fail_on).unwrap_or(FailOn::Added);
+    let forget_after = args.forget_after.or(policy.forget_after);
+    let redact = Redact([policy.redact, args.redact].concat());
     let denies_attempts = args.choices.denies_attempts();
     let choices = args.choices.into_choices()?;
     let duration = args.targets.duration;
@@ -74,9 +87,9 @@ pub(super) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
     let finished = runtime.block_on(trace::run(options, files))?;
-    let is_lossy = say_losses(&finished, &accepted);
-    let compared = ci::compare(&args.output, &args.baseline, &finished.reports, &choices)?;
-    tell(&compared, &args.output, quiet)?;
+    let is_lossy = say_losses(&finished, &accepted, &redact);
+    let compared = ci::compare(&args.output, &args.baseline, &finished.reports, &choices, forget_after)?;
+    tell(&compared, &args.output, quiet, &redact)?;
     let is_refused = match fail_on {
         FailOn::Added => compared.has_more(),
         FailOn::Any => compared.has_any(),
@@ -92,11 +105,12 @@ pub(super) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
 }
 
 /// Whether something was lost that nobody has accepted.
-fn say_losses(finished: &Finished, accepted: &[super::targets::Class]) -> bool {
+fn say_losses(finished: &Finished, accepted: &[super::targets::Class], redact: &Redact) -> bool {
     let mut is_lossy = false;
     for report in &finished.reports {
         for class in unaccepted(&report.lossy, accepted) {
-            let (dir, class) = (escape::terminal(report.dir.as_os_str().as_encoded_bytes()), class.as_str());
+            let dir = redact.apply(escape::terminal(report.dir.as_os_str().as_encoded_bytes()));
+            let class = class.as_str();
             tracing::error!(
                 "{dir}: the recording is lossy in {class} (see summary.md): run again, or accept it with --accept-lossy {class}"
             );
@@ -106,16 +120,25 @@ fn say_losses(finished: &Finished, accepted: &[super::targets::Class]) -> bool {
     is_lossy
 }
 
-fn tell(compared: &Compared, out_dir: &Path, quiet: bool) -> Result<()> {
+/// What is not to be shown.
+struct Redact(Vec<Regex>);
+
+impl Redact {
+    fn apply(&self, text: String) -> String {
+        self.0.iter().fold(text, |text, pattern| pattern.replace_all(&text, "[redacted]").into_owned())
+    }
+}
+
+fn tell(compared: &Compared, out_dir: &Path, quiet: bool, redact: &Redact) -> Result<()> {
     if let Some(path) = ci::job_summary() {
         let mut file = File::options().append(true).create(true).open(&path);
         let written = file.as_mut().map_err(|error| std::io::Error::from(error.kind()));
         written
-            .and_then(|file| file.write_all(compared.to_markdown(out_dir).as_bytes()))
+            .and_then(|file| file.write_all(redact.apply(compared.to_markdown(out_dir)).as_bytes()))
             .with_context(|| format!("cannot write the job's summary to {}", path.display()))?;
     }
     if !quiet {
-        write!(stdout().lock(), "{}", compared.to_text(out_dir))?;
+        write!(stdout().lock(), "{}", redact.apply(compared.to_text(out_dir)))?;
     }
     Ok(())
 }

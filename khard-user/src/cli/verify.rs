@@ -118,7 +118,7 @@ fn amend(recorded: Vec<Recorded>, choices: &ProfileChoices, yes: bool) -> Result
         folders.entry(dir).or_default().push(recorded.recording);
     }
     for (dir, recordings) in folders {
-        let amendment = Amendment::new(&dir, recordings, MergePolicy::default(), choices)?;
+        let amendment = Amendment::new(&dir, recordings, MergePolicy::default(), choices, None)?;
         let shown = escape::terminal(dir.as_os_str().as_encoded_bytes());
         let mut out = stdout().lock();
         for (kind, difference) in &amendment.differences {

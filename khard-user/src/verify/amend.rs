@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
 };
 
@@ -64,12 +65,14 @@ pub struct Amendment {
 }
 
 impl Amendment {
-    /// Unites the recording in a folder of profiles with others of the same subject.
+    /// Unites the recording in a folder of profiles with others of the same subject. `forget_after`: without what so many of the last
+    /// runs did not have.
     pub fn new(
         dir: &Path,
         recordings: Vec<Recording>,
         policy: MergePolicy,
         choices: &ProfileChoices,
+        forget_after: Option<NonZeroUsize>,
     ) -> Result<Self, AmendError> {
         let set = ProfileSet::of_folder(dir)?;
         let file = set.recording_file().ok_or_else(|| AmendError::NoRecording(dir.to_owned()))?;
@@ -78,6 +81,9 @@ impl Amendment {
             recording = recording
                 .merge(other, policy)
                 .map_err(|source| AmendError::Merge { path: path.clone(), source })?;
+        }
+        if let Some(n_runs) = forget_after {
+            recording = recording.without_stale(n_runs.get(), choices.phases).0;
         }
         let texts = profiles::texts(&recording, choices);
         let mut differences = Vec::new();
