@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::program::Program;
@@ -34,11 +34,16 @@ impl Runc {
 
     /// Makes a bundle, called `id`, that runs `/PROGRAM` in this cgroup.
     pub fn bundle(&self, id: &str, program: &str, cgroup: &str) {
+        self.bundle_under(id, program, cgroup, &Value::Null);
+    }
+
+    /// The same, under a seccomp profile in the OCI's form.
+    pub fn bundle_under(&self, id: &str, program: &str, cgroup: &str, seccomp: &Value) {
         let bundle = self.dir.path().join("bundles").join(id);
         fs::create_dir(&bundle).expect("a bundle of this name is new");
         let namespaces: Vec<_> =
             ["mount", "pid", "ipc", "uts"].iter().map(|kind| json!({"type": kind})).collect();
-        let config = json!({
+        let mut config = json!({
             "ociVersion": "1.0.2",
             "process": {"args": [format!("/{program}")], "cwd": "/", "user": {"uid": 0, "gid": 0}},
             "root": {"path": self.dir.path().join("rootfs"), "readonly": true},
@@ -48,6 +53,9 @@ impl Runc {
             ],
             "linux": {"cgroupsPath": cgroup, "namespaces": namespaces},
         });
+        if !seccomp.is_null() {
+            config["linux"]["seccomp"] = seccomp.clone();
+        }
         fs::write(bundle.join("config.json"), config.to_string()).expect("a file in a new folder");
     }
 

@@ -85,6 +85,22 @@ impl Program {
         (0..n).fold(self, |program, _| program.code(&one.0)).load(MOV_EDI, 0)
     }
 
+    /// The same, and counts it if it is answered with EPERM or ENOSYS, as filters do.
+    #[must_use]
+    pub fn counted_call(self, name: &str) -> Self {
+        // cmp eax, -1; je count; cmp eax, -38; jne over; count: inc r14d; over:
+        const COUNT: [u8; 13] =
+            [0x83, 0xf8, 0xff, 0x74, 0x05, 0x83, 0xf8, 0xda, 0x75, 0x03, 0x41, 0xff, 0xc6];
+        self.call(name).code(&COUNT)
+    }
+
+    /// `exit_group`, with how many were counted.
+    #[must_use]
+    pub fn exit_with_count(self) -> Self {
+        // mov edi, r14d
+        self.code(&[0x44, 0x89, 0xf7]).call("exit_group")
+    }
+
     /// `exit_group(status)`.
     #[must_use]
     pub fn exit(self, status: u8) -> Self {

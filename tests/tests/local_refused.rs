@@ -184,3 +184,21 @@ fn verify_tells_what_was_refused_and_by_whose_filter() {
         done.stdout
     );
 }
+
+#[test]
+fn what_a_filter_in_force_refused_is_added_when_the_user_wants_it() {
+    let fixture = khard::fixture();
+    let fixture = fixture.get_program().to_str().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mut trace = khard::command(["trace", "--floor", "none", "-o"]);
+    khard::start(trace.arg(dir.path()).args(["--", fixture, "call", "getpgid"])).end().expect(0);
+    let own = dir.path().join("fixture");
+    let amended = ["verify", "--floor", "none", "--amend", "--yes", "--profile", own.to_str().unwrap()];
+    let steps = ["--", fixture, "call", "getsid", "call", "getpgid"];
+    let done = under_a_filter(&[&amended[..], &steps[..]].concat()).end().expect(1);
+    assert!(done.stdout.contains("is amended"), "{}", done.stdout);
+    let profile = khard::json(&own.join("seccomp.json"));
+    let mut names =
+        profile["syscalls"].as_array().unwrap().iter().flat_map(|rule| rule["names"].as_array().unwrap());
+    assert!(names.any(|name| name == "getsid"), "{profile}");
+}

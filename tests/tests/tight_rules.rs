@@ -1,5 +1,9 @@
-//! No rule of a profile is there for nothing: the workload misses each that is taken out.
+//! No rule of a profile is there for nothing: the workload misses each that is taken out, and `check` says so beforehand.
 
+use khard_profile::{
+    apparmor_text::ParsedProfile,
+    check::{self, Question},
+};
 use khard_tests::{
     apparmor::Loaded,
     audit::apparmor::Event,
@@ -9,8 +13,8 @@ use khard_tests::{
     workload::Workload,
 };
 
-/// Rules that are taken out of each profile, and the seed that draws them.
-const N_DRAWN: usize = 20;
+/// Rules that are taken out of each profile, 200 of all together, and the seed that draws them.
+const N_DRAWN: usize = 29;
 const SEED: u64 = 2026;
 
 /// A profile, but what it would refuse is only told.
@@ -25,7 +29,12 @@ fn complaining(text: &str) -> String {
 
 fn no_rule_is_there_for_nothing(name: &str) {
     let workload = Workload::new(name);
-    let text = complaining(&profile_of(&workload).0);
+    let (text, recording) = profile_of(&workload);
+    let text = complaining(&text);
+    let passes = |text: &str| {
+        let profile = ParsedProfile::parse(text.as_bytes()).expect("a profile");
+        check::check_apparmor(&profile, &recording, &Question::default()).passes()
+    };
     let asked = |text: &str| {
         let profile = Loaded::new(text);
         let (ran, events) = told(|| workload.confined(&profile));
@@ -40,12 +49,14 @@ fn no_rule_is_there_for_nothing(name: &str) {
             .collect::<Vec<_>>()
     };
     assert_eq!(asked(&text), Vec::<String>::new(), "{name} under its whole profile");
+    assert!(passes(&text), "{name}: check refuses its own profile");
     let rules = rules(&text);
     for at in Draw::new(SEED).different(N_DRAWN, rules.len()) {
         let rule = rules[at];
         let without: String =
             text.lines().filter(|line| *line != rule).flat_map(|line| [line, "\n"]).collect();
         assert_ne!(asked(&without), Vec::<String>::new(), "{name} needs no {rule}");
+        assert!(!passes(&without), "{name}: the kernel misses {rule}, and check does not");
     }
     println!("{name}: {} of {} rules taken out, each is missed", N_DRAWN.min(rules.len()), rules.len());
 }

@@ -170,6 +170,22 @@ impl Recording {
         Ok(())
     }
 
+    /// Takes a system call that a filter refused for one that was made: somebody wants it allowed.
+    pub fn grant_call(&mut self, key: SyscallKey) {
+        let refused: Vec<_> = self.refused_calls.extract_if(.., |call, _| call.key == key).collect();
+        for (_, seen) in refused {
+            self.syscalls.entry(key).or_default().take_in(seen);
+        }
+    }
+
+    /// Takes an access that was refused for one that was granted.
+    pub fn grant_access(&mut self, key: &AccessKey) {
+        if let Some(seen) = self.accesses.remove(key) {
+            let granted = AccessKey { outcome: Outcome::Granted, ..key.clone() };
+            self.accesses.entry(granted).or_default().take_in(seen);
+        }
+    }
+
     /// The places of the runs that an observation names, all of which must be there.
     fn known(&self, run: RunId, witness: Option<&Witness>) -> Result<[u32; 2], UnknownRun> {
         let place = |run: RunId| self.table.place(run).ok_or(UnknownRun(run));

@@ -154,6 +154,13 @@ impl Seen {
         }
     }
 
+    /// Adds what was seen in the same recording.
+    pub(super) fn take_in(&mut self, other: Self) {
+        for (phase, Sighting { runs, witness }) in other.0 {
+            self.add(phase, runs.as_slice().iter().copied(), witness);
+        }
+    }
+
     /// Keeps some phases.
     pub(super) fn retain(&mut self, keep: impl Fn(Phase) -> bool) {
         self.0.retain(|(phase, _)| keep(*phase));

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use khard_profile::{
-    check::Question,
+    check::{Asked, Question},
     escape,
     recording::{MergePolicy, Recording},
 };
@@ -113,7 +113,13 @@ pub(super) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
 /// Shows what would change in each folder in which something was missing, and changes it if the user wants it.
 fn amend(recorded: Vec<Recorded>, choices: &ProfileChoices, yes: bool) -> Result<()> {
     let mut folders: BTreeMap<PathBuf, Vec<Recording>> = BTreeMap::new();
-    for recorded in recorded.into_iter().filter(|recorded| recorded.is_refused) {
+    for mut recorded in recorded.into_iter().filter(|recorded| recorded.is_refused) {
+        for asked in &recorded.was_refused {
+            match asked {
+                Asked::Call(key) => recorded.recording.grant_call(*key),
+                Asked::Access(key) => recorded.recording.grant_access(key),
+            }
+        }
         let dir = recorded.dir.context("--amend needs the folder of the profiles: name it with --profile")?;
         folders.entry(dir).or_default().push(recorded.recording);
     }
@@ -125,10 +131,7 @@ fn amend(recorded: Vec<Recorded>, choices: &ProfileChoices, yes: bool) -> Result
             write!(out, "\n{shown}, {kind} profile: {}", difference.to_text())?;
         }
         if amendment.differences.iter().all(|(_, difference)| difference.is_empty()) {
-            writeln!(
-                out,
-                "\n{shown}: nothing to add: what a profile in force refuses is not granted by itself; verify in complain mode"
-            )?;
+            writeln!(out, "\n{shown}: nothing to add: what is refused cannot be expressed in a profile")?;
         } else if yes || asked(&mut out)? {
             amendment.write(&dir, choices)?;
             writeln!(out, "\n{shown} is amended")?;

@@ -102,6 +102,8 @@ pub struct Recorded {
     pub recording: Recording,
     /// Whether something of it is refused.
     pub is_refused: bool,
+    /// What a profile in force refused.
+    pub was_refused: BTreeSet<Asked>,
 }
 
 impl Verification {
@@ -149,8 +151,14 @@ impl Verification {
             match self.compare(id, observed, &recording) {
                 Ok((dir, caveats)) => {
                     verified.caveats.extend(caveats.into_iter().map(|caveat| (label.clone(), caveat)));
-                    let is_refused = self.known.iter().any(|(of, ..)| *of == id);
-                    verified.recorded.push(Recorded { dir, recording, is_refused });
+                    let of_subject = || self.known.iter().filter(|(of, ..)| *of == id);
+                    let was = of_subject().filter(|(_, when, _)| *when == When::Was);
+                    verified.recorded.push(Recorded {
+                        dir,
+                        recording,
+                        is_refused: of_subject().next().is_some(),
+                        was_refused: was.map(|(_, _, what)| what.clone()).collect(),
+                    });
                 }
                 Err(error) => verified.failures.push(error),
             }
