@@ -483,11 +483,14 @@ impl Session {
 
     /// Sees calls that filters refuse while somebody who is recorded has one.
     fn look_for_refusals(&mut self) -> Result<(), SessionError> {
-        let living = || self.instances.values().filter(|instance| instance.ended.is_none());
-        let is_needed = living().any(Instance::has_filter);
-        self.refusals.adapt(&mut self.bpf, &self.plan, is_needed)?;
-        for instance in self.instances.values_mut().filter(|instance| instance.ended.is_none()) {
+        let is_living = |instance: &&mut Instance| instance.ended.is_none();
+        let mut is_needed = false;
+        for instance in self.instances.values_mut().filter(is_living) {
             instance.filter.look();
+            is_needed |= instance.has_filter();
+        }
+        self.refusals.adapt(&mut self.bpf, &self.plan, is_needed)?;
+        for instance in self.instances.values_mut().filter(is_living) {
             instance.note_refusals(&self.refusals);
         }
         Ok(())
