@@ -206,6 +206,13 @@ pub fn json(path: &Path) -> Value {
     serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// Whether a seccomp profile that khard wrote allows a call.
+pub fn allows(profile: &Value, call: &str) -> bool {
+    let rules = profile["syscalls"].as_array().into_iter().flatten();
+    let mut allowing = rules.filter(|rule| rule["action"] == "SCMP_ACT_ALLOW");
+    allowing.any(|rule| rule["names"].as_array().into_iter().flatten().any(|name| name == call))
+}
+
 /// Every file below a folder, by its path there, sorted.
 pub fn files_below(dir: &Path) -> Vec<String> {
     let mut found = Vec::new();
