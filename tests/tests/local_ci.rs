@@ -117,3 +117,36 @@ fn failing_tests_say_more_than_the_gate_and_a_misspelt_policy_is_refused() {
     fs::write(project.path("test.sh"), "cat usual\n").unwrap();
     project.run(&[]).expect(0);
 }
+
+/// The script of the action's first step, which does all but keep the artifact.
+fn script_of_the_action() -> String {
+    let (_, after) =
+        include_str!("../../action.yml").split_once("      run: |\n").expect("a step with a script");
+    let lines = after.lines().map_while(|line| line.strip_prefix("        "));
+    lines.flat_map(|line| [line, "\n"]).collect()
+}
+
+#[test]
+fn the_action_runs_the_tests_compares_and_hands_on_their_status() {
+    let project = Project::new();
+    let script = script_of_the_action();
+    let run = |command: &str| {
+        // As a runner has it: bash for the script, and each input in a variable.
+        let mut step = Command::new("bash");
+        step.args(["--noprofile", "--norc", "-eo", "pipefail", "-c", &script]).current_dir(project.0.path());
+        step.env("KHARD", khard::khard()).env("KHARD_COMMAND", command).env("KHARD_BASELINE", "profiles");
+        step.env("KHARD_OUTPUT", "khard-ci").env("KHARD_ARGUMENTS", "--forget-after 5 --redact usual");
+        step.env("GITHUB_STEP_SUMMARY", project.path("job.md"));
+        khard::start(&mut step).end()
+    };
+    run("sh test.sh").expect(1);
+    let folders: Vec<_> = fs::read_dir(project.path("khard-ci")).unwrap().flatten().collect();
+    assert!(!folders.is_empty());
+    project.accept();
+    let same = run("sh test.sh").expect(0);
+    assert!(same.stdout.contains("needs nothing"), "{}", same.stdout);
+    run("sh test.sh; false").expect(1);
+    run("exit 9").expect(9);
+    run("./planted-call; sh test.sh").expect(1);
+    assert!(project.summary().contains("| **added** | `getsid`"), "{}", project.summary());
+}
