@@ -12,11 +12,11 @@ use khard_tests::{
 };
 
 /// Works under the profile in this mode while khard verifies; what khard said of it.
-fn verified(mode: &str, code: i32) -> (String, String) {
+fn verified(attach: &str, mode: &str, code: i32) -> (String, String) {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     let (go, allowed, refused, done) = (file("go"), file("allowed"), file("refused"), file("done"));
-    let name = format!("khard-test-verify-{mode}");
+    let name = format!("khard-test-verify-{attach}-{mode}");
     let text = format!(
         "abi <abi/3.0>,\nprofile {name} flags=(attach_disconnected{}) {{\n  signal (receive) set=(kill),\n  /** mrix,\n  /dev/null rw,\n  {allowed} w,\n  {done} w,\n}}\n",
         if mode == "complain" { ",complain" } else { "" }
@@ -24,7 +24,7 @@ fn verified(mode: &str, code: i32) -> (String, String) {
     let profile = file("verify.apparmor");
     fs::write(&profile, &text).unwrap();
     let loaded = Loaded::new(&text);
-    let cgroup = TestCgroup::new(&format!("verify-{mode}"));
+    let cgroup = TestCgroup::new(&format!("verify-{attach}-{mode}"));
     let script = format!(
         "while [ ! -e {go} ]; do sleep 0.1; done; echo > {allowed}; echo > {refused}; echo > {done}; exec sleep 600"
     );
@@ -36,7 +36,7 @@ fn verified(mode: &str, code: i32) -> (String, String) {
         label.starts_with(&format!("{name} ({mode})"))
     };
     wait::until("it is under the profile", is_confined);
-    let args = ["verify", "--attach", "fexit", "--profile", &profile, "--cgroup", cgroup.path()];
+    let args = ["verify", "--attach", attach, "--profile", &profile, "--cgroup", cgroup.path()];
     let mut running = khard::start(&mut khard::command(args));
     running.says("from now on: it ran before");
     fs::write(&go, "").unwrap();
@@ -47,7 +47,7 @@ fn verified(mode: &str, code: i32) -> (String, String) {
 
 #[test]
 fn in_complain_mode_what_would_be_refused_is_told() {
-    let (said, refused) = verified("complain", 1);
+    let (said, refused) = verified("fexit", "complain", 1);
     let lines: Vec<_> = said.lines().filter(|line| line.contains(" refused  ")).collect();
     assert!(!lines.is_empty() && lines.iter().all(|line| line.contains(&refused)), "{said}");
     assert!(lines.iter().all(|line| line.contains("would be refused")), "{said}");
@@ -55,10 +55,26 @@ fn in_complain_mode_what_would_be_refused_is_told() {
 
 #[test]
 fn in_enforce_mode_what_was_refused_is_told() {
-    let (said, refused) = verified("enforce", 1);
+    let (said, refused) = verified("fexit", "enforce", 1);
     let lines: Vec<_> = said.lines().filter(|line| line.contains(" refused  ")).collect();
     assert!(!lines.is_empty() && lines.iter().all(|line| line.contains(&refused)), "{said}");
     assert!(lines.iter().all(|line| line.contains("was refused")), "{said}");
+    assert!(said.contains("the kernel's log has ") && !said.contains("by the kernel's log alone"), "{said}");
+}
+
+/// System calls tell of a file by the descriptor that they return, and of a refused one nothing.
+#[test]
+fn what_khard_does_not_see_refused_the_kernels_log_tells() {
+    let (said, refused) = verified("syscall", "enforce", 1);
+    assert!(
+        !said
+            .lines()
+            .any(|line| line.contains(": was refused  ") && !line.starts_with("by the kernel's log")),
+        "{said}"
+    );
+    let alone = said.lines().find(|line| line.starts_with("by the kernel's log alone: was refused  "));
+    let alone = alone.unwrap_or_else(|| panic!("{said}"));
+    assert!(alone.contains(&format!(" {refused} (")) && alone.contains(" by sh under "), "{alone}");
 }
 
 #[test]

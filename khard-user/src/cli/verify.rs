@@ -23,7 +23,7 @@ use crate::{
     causes::with_causes,
     command::{self, Output},
     profiles::ProfileChoices,
-    trace::{self, Options, Show},
+    trace::{self, Options, Show, Source},
     verify::{Amendment, Profiles, Recorded, Verification, Verified},
 };
 
@@ -82,6 +82,11 @@ pub(super) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
     let denies_attempts = args.choices.denies_attempts();
     let choices = args.choices.into_choices()?;
     let (request, source) = args.targets.into_request(false, denies_attempts, Output::Inherited)?;
+    // A node elsewhere has a log of its own.
+    let verification = match source {
+        Source::Here { .. } => verification.with_audit_log(),
+        Source::Via(_) => verification,
+    };
     let show = if quiet || args.json { Show::Nothing } else { Show::Line };
     let options = Options { request, source, duration, until_quiet: args.quiet_for, show };
     let runtime =
@@ -89,8 +94,11 @@ pub(super) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
     let finished = runtime.block_on(trace::verify(options, verification))?;
     let verified = finished.verified.unwrap_or_default();
     print(&verified, args.json, quiet)?;
-    let mut code =
-        if verified.findings.is_empty() { finished.command_status.map_or(0, command::exit_code) } else { 1 };
+    let mut code = if verified.findings.is_empty() && verified.logged.is_empty() {
+        finished.command_status.map_or(0, command::exit_code)
+    } else {
+        1
+    };
     for (label, class) in &verified.lossy {
         for class in unaccepted([class], &accepted) {
             let (label, class) = (escape::terminal(label.as_bytes()), class.as_str());

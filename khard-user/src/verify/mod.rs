@@ -6,6 +6,7 @@
 //! force refused, and the profile does too.
 
 mod amend;
+mod audit;
 mod profiles;
 
 use std::{
@@ -18,15 +19,18 @@ use std::{
 use khard_profile::{
     check::{self, Asked, Question, Refused},
     escape,
-    recording::{AppArmorInForce, Coverage, Ended, NotObserved, Recording, Run, UnknownRun},
+    recording::{AccessKey, AppArmorInForce, Coverage, Ended, NotObserved, Recording, Run, UnknownRun},
 };
 use serde_json::{Value, json};
 
+use self::audit::AuditLog;
 pub use self::{
     amend::{AmendError, Amendment},
+    audit::Logged,
     profiles::{ProfileSet, Profiles, ProfilesError},
 };
 use crate::{
+    confinement,
     stream::SubjectId,
     subjects::{Observed, Subjects},
 };
@@ -74,8 +78,17 @@ pub struct Verification {
     compared: BTreeMap<SubjectId, u64>,
     known: BTreeSet<(SubjectId, When, Asked)>,
     findings: Vec<Finding>,
+    log: Log,
     next_look: Instant,
     verified: Verified,
+}
+
+/// The second witness.
+#[derive(Debug, Default)]
+struct Log {
+    /// `Err`: why there is none, where one was to be had.
+    source: Option<Result<AuditLog, String>>,
+    heard: BTreeSet<Logged>,
 }
 
 /// How it ended.
@@ -83,6 +96,12 @@ pub struct Verification {
 pub struct Verified {
     /// What is refused, in the order of its coming.
     pub findings: Vec<Finding>,
+    /// What only the kernel's log tells of: khard has not seen it.
+    pub logged: Vec<Logged>,
+    /// How many refusals the log and khard tell of alike.
+    pub n_confirmed: usize,
+    /// Why the log was no witness, or not of everything, in words.
+    pub log_caveat: Option<String>,
     /// What the answer does not cover, in words, by label.
     pub caveats: BTreeSet<(String, String)>,
     /// Why somebody could not be compared.
@@ -115,8 +134,25 @@ impl Verification {
             compared: BTreeMap::new(),
             known: BTreeSet::new(),
             findings: Vec::new(),
+            log: Log::default(),
             next_look: Instant::now(),
             verified: Verified::default(),
+        }
+    }
+
+    /// Also takes the kernel's audit records in, if there are AppArmor profiles to ask them about. Before privileges are dropped.
+    #[must_use]
+    pub fn with_audit_log(mut self) -> Self {
+        let has_apparmor = !matches!(confinement::apparmor_of(None), AppArmorInForce::Off);
+        if has_apparmor && !self.profiles.apparmor_names().is_empty() {
+            self.log.source = Some(AuditLog::open().map_err(|error| error.to_string()));
+        }
+        self
+    }
+
+    fn listen(&mut self) {
+        if let Some(Ok(log)) = &mut self.log.source {
+            self.log.heard.extend(log.take(&self.profiles.apparmor_names()));
         }
     }
 
@@ -127,6 +163,7 @@ impl Verification {
         if began < self.next_look {
             return Ok(&[]);
         }
+        self.listen();
         for (id, observed) in subjects.iter() {
             let n_changes = observed.n_changes();
             if self.compared.insert(id, n_changes) != Some(n_changes)
@@ -163,6 +200,29 @@ impl Verification {
                 Err(error) => verified.failures.push(error),
             }
         }
+        self.listen();
+        let told: Vec<&AccessKey> = self
+            .known
+            .iter()
+            .filter_map(|(.., asked)| match asked {
+                Asked::Access(key) => Some(key),
+                Asked::Call(_) => None,
+            })
+            .collect();
+        let (confirmed, logged) = self
+            .log
+            .heard
+            .iter()
+            .cloned()
+            .partition::<Vec<_>, _>(|one| told.iter().any(|key| one.is_of(key)));
+        (verified.n_confirmed, verified.logged) = (confirmed.len(), logged);
+        verified.log_caveat = match &self.log.source {
+            Some(Err(why)) => Some(format!(
+                "the kernel's audit records cannot be read, so that there is no second witness: {why}"
+            )),
+            Some(Ok(log)) if log.is_lossy => Some("some of the kernel's audit records were lost".to_owned()),
+            _ => None,
+        };
         self.verified = verified;
         Ok(&self.findings[before..])
     }
@@ -261,7 +321,7 @@ impl Finding {
 impl Verified {
     /// Whether nothing is refused, and everybody was compared.
     pub fn passes(&self) -> bool {
-        self.findings.is_empty() && self.failures.is_empty()
+        self.findings.is_empty() && self.logged.is_empty() && self.failures.is_empty()
     }
 
     /// For people: how much is refused, and what the answer does not cover.
@@ -273,6 +333,16 @@ impl Verified {
             0 => format!("nothing is refused of what {subjects} did\n"),
             n => format!("{n} refused of what {subjects} did\n"),
         };
+        for logged in &self.logged {
+            let when = if logged.was_refused { When::Was } else { When::WouldBe };
+            let _ = writeln!(text, "by the kernel's log alone: {}  {}", when.as_str(), logged.in_words());
+        }
+        if self.n_confirmed > 0 {
+            let _ = writeln!(text, "the kernel's log has {} of the refusals too", self.n_confirmed);
+        }
+        if let Some(caveat) = &self.log_caveat {
+            let _ = writeln!(text, "note: {}", escape::terminal(caveat.as_bytes()));
+        }
         for (label, caveat) in &self.caveats {
             let _ = writeln!(text, "note: {}: {caveat}", escape::terminal(label.as_bytes()));
         }
@@ -284,6 +354,9 @@ impl Verified {
         json!({
             "passes": self.passes(),
             "refused": self.findings.iter().map(Finding::to_value).collect::<Vec<_>>(),
+            "logged": self.logged.iter().map(Logged::to_value).collect::<Vec<_>>(),
+            "confirmed": self.n_confirmed,
+            "log_caveat": self.log_caveat,
             "caveats": self.caveats.iter().map(|(subject, what)| json!({ "subject": subject, "what": what })).collect::<Vec<_>>(),
             "lossy": self.lossy.iter().map(|(subject, class)| json!({ "subject": subject, "class": class })).collect::<Vec<_>>(),
         })

@@ -2,6 +2,7 @@
 //! what is recorded.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -131,6 +132,16 @@ impl Profiles {
             set.add(path)?;
         }
         Ok(Self::ForAll(Box::new(set)))
+    }
+
+    /// The names of all AppArmor profiles, as the kernel says them.
+    pub(super) fn apparmor_names(&self) -> BTreeSet<Vec<u8>> {
+        let sets = match self {
+            Self::ForAll(set) => std::slice::from_ref(&**set),
+            Self::ByFolder(sets) => sets,
+        };
+        let profiles = sets.iter().filter_map(|set| set.apparmor.as_ref());
+        profiles.map(|(_, profile)| profile.name.as_slice().to_vec()).collect()
     }
 
     /// The profiles of a subject: of its own folder, or of the one that is named as its container.
