@@ -70,7 +70,7 @@ impl AuditLog {
         loop {
             match recv(self.socket.as_fd(), buffer.as_mut_slice(), RecvFlags::empty()) {
                 Ok((n, _)) => {
-                    heard.extend(decode(&buffer[..n]).filter(|logged| profiles.contains(&logged.profile)))
+                    heard.extend(decode(&buffer[..n]).filter(|logged| profiles.contains(&logged.profile)));
                 }
                 // Records found no room; what comes now does.
                 Err(rustix::io::Errno::NOBUFS) => self.is_lossy = true,

@@ -3,6 +3,7 @@
 
 mod dashboard;
 mod files;
+mod merge;
 
 use std::{
     fmt::Write as _,
@@ -98,6 +99,8 @@ pub(crate) fn verb(paths: &Paths, args: &BenchArgs) -> Result<u8> {
     let of_dashboard = measured(&["dashboard"])?;
     let is_too_busy = dashboard::is_too_busy(&of_dashboard)?;
     section += &dashboard::section(&of_dashboard)?;
+    let of_merge = measured(&["merge"])?;
+    section += &merge::section(&of_merge)?;
     print!("{section}");
     if !args.no_write {
         let path = paths.root.join("docs/performance.md");
@@ -105,6 +108,7 @@ pub(crate) fn verb(paths: &Paths, args: &BenchArgs) -> Result<u8> {
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     let has_failed = is_too_busy
+        || merge::is_too_large(&of_merge)?
         || tables.iter().any(|table| table.has_failed)
         || of_files.iter().any(|table| table.has_failed);
     Ok(u8::from(has_failed))

@@ -2,6 +2,7 @@
 mod accesses;
 mod calls;
 mod dashboard;
+mod merge;
 
 use std::path::PathBuf;
 
@@ -39,6 +40,8 @@ enum Verb {
     },
     /// khard itself, while its dashboard is looked at
     Dashboard,
+    /// `khard merge` of many recordings
+    Merge,
     /// Make known calls for a while, and print how many a second it were
     Busy {
         /// For how long
@@ -68,6 +71,7 @@ fn main() -> Result<()> {
         Verb::Calls { rounds, cpu } => serde_json::to_string(&calls::measure(cpu, rounds)?)?,
         Verb::Accesses { rounds, by } => serde_json::to_string(&accesses::measure(rounds, &by)?)?,
         Verb::Dashboard => serde_json::to_string(&dashboard::measure()?)?,
+        Verb::Merge => serde_json::to_string(&merge::measure()?)?,
         Verb::Busy { seconds } => serde_json::to_string(&dashboard::busy(seconds))?,
         Verb::Loop { cpu, filtered } => {
             let cell = if filtered {
