@@ -159,7 +159,7 @@ fn guest_script(run: &Run, program: &TestProgram, kernel: &str) -> Result<String
         .collect();
     // What is only for guests needs AppArmor, and containers only where it says so.
     let needs_containers = ["container_", "full_"].iter().any(|prefix| program.name.starts_with(prefix))
-        || program.name.ends_with("_pods");
+        || ["_pods", "_tutorial"].iter().any(|suffix| program.name.ends_with(suffix));
     if needs_containers {
         lines.push("khard-containerd || exit 1".to_owned());
         lines.push("export CONTAINER_RUNTIME_ENDPOINT=unix:///run/containerd/containerd.sock".to_owned());
