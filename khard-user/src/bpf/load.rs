@@ -259,9 +259,12 @@ impl Bpf {
         Ok(())
     }
 
-    /// Takes off what [`Self::attach_refusals`] attached, as far as it came.
+    /// Takes off what [`Self::attach_refusals`] attached, as far as it came, in the opposite order: without what notes that calls have
+    /// passed, every call that fails would be taken for refused.
     pub fn detach_refusals(&mut self) -> Result<(), LoadError> {
-        for program in self.attached.extract_if(.., |program| program.role == Role::Refusals) {
+        let attached: Vec<_> =
+            self.attached.extract_if(.., |program| program.role == Role::Refusals).collect();
+        for program in attached.into_iter().rev() {
             let loaded = self.ebpf.program_mut(program.name).ok_or(missing_program(program.name))?;
             let result = match loaded {
                 AyaProgram::RawTracePoint(raw) => raw.unload(),
