@@ -1,5 +1,5 @@
 //! System calls that a seccomp filter answers. The filter is asked before the tracepoint at a call's entry is reached
-//! (syscall_trace_enter(), kernel/entry/common.c, Linux 6.12), so such a call ends without having begun. Only what ends with an
+//! (`syscall_trace_enter()`, kernel/entry/common.c, Linux 6.12), so such a call ends without having begun. Only what ends with an
 //! error is told; a filter that kills leaves no end, and one that traps no error.
 //!
 //! Costs a look-up at each end of a filtered task's calls: attached only while somebody who is recorded has a filter.
