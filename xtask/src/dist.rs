@@ -33,6 +33,8 @@ pub(crate) fn program(paths: &Paths) -> Result<PathBuf> {
         .args(["build", "--release", "-p", "khard-user", "--bin", "khard", "--target", &host])
         .env("KHARD_EBPF_OBJECT", &object)
         .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static")
+        // Four fifths of it would be debug information.
+        .env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo")
         .run()?;
     let built = paths.target.join(&host).join("release/khard");
     ensure!(is_static(&built)?, "{} wants a dynamic linker: it is not static", built.display());
