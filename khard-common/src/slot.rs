@@ -17,6 +17,17 @@ pub enum Abi {
 /// The bit that marks an x32 number (`arch/x86/include/uapi/asm/unistd.h`).
 pub const X32_BIT: u32 = 0x4000_0000;
 
+/// The ABI of a call by its number as the kernel reports it, and the number without that ABI's bit. `is_compat`: it came by the 32-bit
+/// entry.
+#[inline]
+pub const fn abi_of(nr: u32, is_compat: bool) -> (Abi, u32) {
+    match (is_compat, nr & X32_BIT != 0) {
+        (true, _) => (Abi::Ia32, nr),
+        (false, true) => (Abi::X32, nr & !X32_BIT),
+        (false, false) => (Abi::Native, nr),
+    }
+}
+
 /// Where in the table `nr` (without [`X32_BIT`]) of `abi` has its byte; `None` where the table has no room.
 pub const fn table_index(abi: Abi, nr: u32) -> Option<usize> {
     let (base, room) = match abi {
@@ -146,6 +157,13 @@ mod tests {
         assert_eq!(table_index(Abi::Native, 512), None);
         assert_eq!(table_index(Abi::Ia32, 512), None);
         assert_eq!(table_index(Abi::X32, 1024), None);
+    }
+
+    #[test]
+    fn the_entry_tells_more_than_the_numbers_bit() {
+        assert_eq!(abi_of(5, false), (Abi::Native, 5));
+        assert_eq!(abi_of(X32_BIT | 5, false), (Abi::X32, 5));
+        assert_eq!(abi_of(X32_BIT | 5, true), (Abi::Ia32, X32_BIT | 5));
     }
 
     #[test]

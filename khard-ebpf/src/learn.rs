@@ -9,7 +9,7 @@ use khard_common::{
     limits::UNKNOWN_RECORDS,
     phase::RECORD_OWED,
     record::{Header, KIND_REFUSED_SYSCALL, KIND_SYSCALL, KIND_UNKNOWN_SYSCALL, SyscallRecord},
-    slot::{Abi, COUNTED, Slot, X32_BIT, is_known, table_index},
+    slot::{Abi, COUNTED, Slot, abi_of, is_known, table_index},
 };
 
 use crate::{
@@ -73,16 +73,6 @@ fn unknown(slot: *mut Slot, number: u32, abi: Abi, nr: u32, phase: u8) -> i32 {
         send(slot, number, What { kind: KIND_UNKNOWN_SYSCALL, abi, nr, errno: 0 }, phase);
     }
     0
-}
-
-/// The ABI of a call, and its number without that ABI's bit.
-#[inline(always)]
-fn abi_of(nr: u32, compat: bool) -> (Abi, u32) {
-    match (compat, nr & X32_BIT != 0) {
-        (true, _) => (Abi::Ia32, nr),
-        (false, true) => (Abi::X32, nr & !X32_BIT),
-        (false, false) => (Abi::Native, nr),
-    }
 }
 
 /// A refusal that is told once.

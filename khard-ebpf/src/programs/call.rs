@@ -13,7 +13,7 @@ use khard_common::{
     access::{Op, flag, perms},
     calls::{CallPlan, IN_MEMORY, NONE, kind},
     limits::TABLE_BYTES,
-    slot::{Abi, X32_BIT, table_index},
+    slot::{abi_of, table_index},
 };
 
 use super::hook;
@@ -44,12 +44,8 @@ pub(crate) fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: typed by the verifier, and the offset is that field's in this kernel.
     let nr = unsafe { direct::<u64>(regs, offset::REGS_NR.load()) } as u32;
     let compat = Current::get().in_compat_call();
-    let at = match (compat, nr & X32_BIT != 0) {
-        (true, _) => table_index(Abi::Ia32, nr),
-        (false, true) => table_index(Abi::X32, nr & !X32_BIT),
-        (false, false) => table_index(Abi::Native, nr),
-    };
-    let Some(plan) = at.and_then(|at| CALL_PLANS.get(at as u32)) else { return 0 };
+    let (abi, plain_nr) = abi_of(nr, compat);
+    let Some(plan) = table_index(abi, plain_nr).and_then(|at| CALL_PLANS.get(at as u32)) else { return 0 };
     if plan.kind != kind::NOTHING {
         let call = Call { regs: regs as u64, returned: ctx.arg(1), compat, plan: *plan };
         // Most calls of these names ask for nothing: who asks is found out for the others only.

@@ -19,8 +19,14 @@ pub(crate) fn call_end(ctx: RawTracePointContext) -> i32 {
 /// The same by the perf tracepoint, which is not skipped where raw tracepoints can be preempted.
 #[tracepoint]
 pub(crate) fn call_end_perf(ctx: TracePointContext) -> i32 {
+    on_end(returned(&ctx))
+}
+
+/// The result in the perf tracepoint's record at a call's end.
+#[inline(always)]
+pub(super) fn returned(ctx: &TracePointContext) -> i64 {
     // SAFETY: the record is {common fields: 8 bytes, long id, long ret}: TRACE_EVENT_FN(sys_exit).
-    on_end(unsafe { core::ptr::read_volatile(ctx.as_ptr().cast::<i64>().add(2)) })
+    unsafe { core::ptr::read_volatile(ctx.as_ptr().cast::<i64>().add(2)) }
 }
 
 #[inline(always)]

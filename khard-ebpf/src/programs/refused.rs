@@ -5,7 +5,6 @@
 //! Costs a look-up at each end of a filtered task's calls: attached only while somebody who is recorded has a filter.
 
 use aya_ebpf::{
-    EbpfContext as _,
     bindings::BPF_ANY,
     macros::{map, raw_tracepoint, tracepoint},
     maps::LruHashMap,
@@ -13,6 +12,7 @@ use aya_ebpf::{
 };
 use khard_common::limits::{FILTERED_THREADS, REFUSALS};
 
+use super::call_end::returned;
 use crate::{
     kernel::task::Current,
     learn::{self, Refusal},
@@ -65,8 +65,7 @@ pub(crate) fn refused(ctx: RawTracePointContext) -> i32 {
 /// The same by the perf tracepoint.
 #[tracepoint]
 pub(crate) fn refused_perf(ctx: TracePointContext) -> i32 {
-    // SAFETY: the record is {common fields: 8 bytes, long id, long ret}: TRACE_EVENT_FN(sys_exit).
-    on_end(unsafe { core::ptr::read_volatile(ctx.as_ptr().cast::<i64>().add(2)) })
+    on_end(returned(&ctx))
 }
 
 #[inline(always)]
