@@ -22,7 +22,7 @@ use khard_profile::{
     Bytes,
     recording::{
         AccessCoverage, Attachment, BadRunId, Class, Confinement, ContainerRun, Coverage, Ended, From, Host,
-        NotObserved, Observed, Proof, Run, RunCoverage, RunId, Runtime, SeccompInForce, Subject,
+        Observed, Proof, Run, RunCoverage, RunId, Runtime, SeccompInForce, Subject,
     },
 };
 
@@ -272,7 +272,7 @@ impl Instance {
             unseen.push(LAYERS_UNSEEN.to_owned());
         }
         let Some(by) = means.last().copied() else {
-            return Coverage::None(NotObserved { reason: unseen.first().cloned().unwrap_or_default() });
+            return Coverage::none(unseen.first().map_or("", String::as_str));
         };
         let counts = self.seen.counts.accesses;
         let mut lost = counted(&ways_to_lose_a_subject(stats));

@@ -1,6 +1,6 @@
 //! One subject as a stream has told of it. Knows no other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use khard_profile::recording::{
     Access, AccessCoverage, AccessKey, Coverage, Ended, Mark, Observed as ObservedClass, Outcome, Phase,
@@ -64,33 +64,26 @@ impl Observed {
 
     /// True if it is new.
     pub(super) fn add_access(&mut self, key: &AccessKey, stage: Stage, asked: bool, by: &By) -> bool {
-        if let Some(kept) = self.accesses.get_mut(&(key.clone(), stage)) {
-            if by.time_ns < kept.time_ns {
-                *kept = by.clone();
-            }
-            return false;
-        }
-        if asked {
+        let is_new = keep_first(&mut self.accesses, (key.clone(), stage), by);
+        if is_new && asked {
             self.asked.insert((key.clone(), stage));
         }
-        self.last_new_ns = self.last_new_ns.max(Some(by.time_ns));
-        self.n_changes += 1;
-        self.accesses.insert((key.clone(), stage), by.clone());
-        true
+        self.note_new(is_new, by);
+        is_new
     }
 
     /// True if it is new.
     pub(super) fn add_refused(&mut self, call: RefusedCall, stage: Stage, by: &By) -> bool {
-        if let Some(kept) = self.refused.get_mut(&(call, stage)) {
-            if by.time_ns < kept.time_ns {
-                *kept = by.clone();
-            }
-            return false;
+        let is_new = keep_first(&mut self.refused, (call, stage), by);
+        self.note_new(is_new, by);
+        is_new
+    }
+
+    fn note_new(&mut self, is_new: bool, by: &By) {
+        if is_new {
+            self.last_new_ns = self.last_new_ns.max(Some(by.time_ns));
+            self.n_changes += 1;
         }
-        self.last_new_ns = self.last_new_ns.max(Some(by.time_ns));
-        self.n_changes += 1;
-        self.refused.insert((call, stage), by.clone());
-        true
     }
 
     /// Who it is and how it stands.
@@ -190,6 +183,22 @@ impl Observed {
             recording.observe_refused_call(run, call, phase, Some(witness(by)))?;
         }
         Ok(())
+    }
+}
+
+/// Keeps who did it first; true if nobody had.
+fn keep_first<K: Ord>(kept: &mut BTreeMap<K, By>, key: K, by: &By) -> bool {
+    match kept.entry(key) {
+        Entry::Vacant(entry) => {
+            entry.insert(by.clone());
+            true
+        }
+        Entry::Occupied(mut entry) => {
+            if by.time_ns < entry.get().time_ns {
+                entry.insert(by.clone());
+            }
+            false
+        }
     }
 }
 

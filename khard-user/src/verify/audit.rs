@@ -18,6 +18,8 @@ use rustix::net::{
 };
 use serde_json::{Value, json};
 
+use super::When;
+
 /// `AUDIT_NLGRP_READLOG` as a bit of the groups in an address, and `AUDIT_AVC` (include/uapi/linux/audit.h). The second is `SELinux`'s
 /// kind too.
 const READLOG: u32 = 1;
@@ -39,8 +41,8 @@ pub(super) struct AuditLog {
 /// A record of something that a profile does not allow.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Logged {
-    /// Whether it was refused; else it would have been, in complain mode.
-    pub was_refused: bool,
+    /// Refused, or in complain mode only told.
+    pub when: When,
     /// The profile's name, without those that the kernel makes below it.
     pub profile: Vec<u8>,
     /// What was done, such as `open`, `capable`.
@@ -92,9 +94,9 @@ fn decode(message: &[u8]) -> Option<Logged> {
 }
 
 fn parse(text: &[u8]) -> Option<Logged> {
-    let was_refused = match field(text, "apparmor")?.as_slice() {
-        b"DENIED" => true,
-        b"ALLOWED" => false,
+    let when = match field(text, "apparmor")?.as_slice() {
+        b"DENIED" => When::Was,
+        b"ALLOWED" => When::WouldBe,
         _ => return None,
     };
     let label = field(text, "profile")?;
@@ -102,7 +104,7 @@ fn parse(text: &[u8]) -> Option<Logged> {
     let end = label.windows(7).position(|part| part == b"//null-").unwrap_or(label.len());
     let words = |name: &str| field(text, name).map(|value| String::from_utf8_lossy(&value).into_owned());
     Some(Logged {
-        was_refused,
+        when,
         profile: label[..end].to_vec(),
         operation: words("operation")?,
         name: field(text, "name"),
@@ -157,7 +159,7 @@ impl Logged {
     pub(super) fn to_value(&self) -> Value {
         let bytes = |bytes: &[u8]| Bytes::from(bytes);
         json!({
-            "when": if self.was_refused { "was refused" } else { "would be refused" },
+            "when": self.when.as_str(),
             "profile": bytes(&self.profile),
             "operation": self.operation,
             "name": self.name.as_deref().map(bytes),
@@ -187,15 +189,15 @@ mod tests {
     fn a_refusal_is_read_from_its_record() {
         let text = br#"audit(1700000000.123:45): apparmor="DENIED" operation="open" class="file" profile="web" name=2F746D702F6120C3 pid=7 comm="sh" requested_mask="wc" denied_mask="wc" fsuid=0 ouid=0"#;
         let logged = parse(text).unwrap();
-        assert!(logged.was_refused);
+        assert_eq!(logged.when, When::Was);
         assert_eq!((logged.profile.as_slice(), logged.operation.as_str()), (&b"web"[..], "open"));
         assert_eq!(logged.name.as_deref(), Some(&b"/tmp/a \xc3"[..]));
         assert_eq!((logged.denied.as_str(), logged.comm.as_slice()), ("wc", &b"sh"[..]));
         let text = br#"audit(1.2:3): apparmor="ALLOWED" operation="capable" profile="web//null-/bin/sh" pid=7 comm="sh" capability=21 capname="sys_admin""#;
         let logged = parse(text).unwrap();
         assert_eq!(
-            (logged.was_refused, logged.profile.as_slice(), logged.denied.as_str()),
-            (false, &b"web"[..], "sys_admin")
+            (logged.when, logged.profile.as_slice(), logged.denied.as_str()),
+            (When::WouldBe, &b"web"[..], "sys_admin")
         );
     }
 

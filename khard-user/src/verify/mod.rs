@@ -334,8 +334,8 @@ impl Verified {
             n => format!("{n} refused of what {subjects} did\n"),
         };
         for logged in &self.logged {
-            let when = if logged.was_refused { When::Was } else { When::WouldBe };
-            let _ = writeln!(text, "by the kernel's log alone: {}  {}", when.as_str(), logged.in_words());
+            let when = logged.when.as_str();
+            let _ = writeln!(text, "by the kernel's log alone: {when}  {}", logged.in_words());
         }
         if self.n_confirmed > 0 {
             let _ = writeln!(text, "the kernel's log has {} of the refusals too", self.n_confirmed);
