@@ -38,38 +38,35 @@ const TESTS: [(&str, Test); 4] = [
     ),
 ];
 
+/// Tests of what users are given.
+const DIST_TESTS: [(&str, Test); 1] =
+    [("a_static_khard_records_where_another_libc_is", libc::a_static_khard_records_where_another_libc_is)];
+
 pub(super) fn run(run: &Run, row: &str, kernel: &str, counts: &mut Counts) -> Result<()> {
+    each(run, row, kernel, &run.built.khard, &TESTS, counts)
+}
+
+pub(super) fn dist(run: &Run, row: &str, kernel: &str, counts: &mut Counts) -> Result<()> {
+    each(run, row, kernel, &crate::dist::program(run.paths)?, &DIST_TESTS, counts)
+}
+
+fn each(
+    run: &Run,
+    row: &str,
+    kernel: &str,
+    khard: &Path,
+    tests: &[(&str, Test)],
+    counts: &mut Counts,
+) -> Result<()> {
     let parts = Parts::make(run.paths, kernel, &debian::suite(), &run.built.bin_dir)?;
     let share = run.paths.state_dir("share")?.join(row);
-    for (name, test) in TESTS {
+    for (name, test) in tests {
         let _ = fs::remove_dir_all(&share);
         fs::create_dir_all(&share)?;
         let boot = || parts.boot(run.paths, &share, &Options::default(), false);
-        match test(&Given { boot: &boot, share: &share, khard: &run.built.khard }) {
+        match test(&Given { boot: &boot, share: &share, khard }) {
             Ok(()) => counts.add(Counts::pass()),
             Err(error) => counts.add(Counts::failure(name, &format!("{error:#}"))),
-        }
-    }
-    Ok(())
-}
-
-/// Tests of what users are given.
-pub(super) fn dist(run: &Run, row: &str, kernel: &str, counts: &mut Counts) -> Result<()> {
-    let khard = crate::dist::program(run.paths)?;
-    let parts = Parts::make(run.paths, kernel, &debian::suite(), &run.built.bin_dir)?;
-    let share = run.paths.state_dir("share")?.join(row);
-    let _ = fs::remove_dir_all(&share);
-    fs::create_dir_all(&share)?;
-    let boot = || parts.boot(run.paths, &share, &Options::default(), false);
-    match libc::a_static_khard_records_where_another_libc_is(&Given {
-        boot: &boot,
-        share: &share,
-        khard: &khard,
-    }) {
-        Ok(()) => counts.add(Counts::pass()),
-        Err(error) => {
-            counts
-                .add(Counts::failure("a_static_khard_records_where_another_libc_is", &format!("{error:#}")));
         }
     }
     Ok(())
