@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use khard_tests::{bundle::Runc, cgroup::TestCgroup, draw::Draw, khard, program::Program};
+use khard_tests::{bundle::Runc, cgroup::TestCgroup, draw::Draw, khard, program::Program, recorded::without};
 use serde_json::Value;
 
 /// Profiles, each with other calls taken out, and the seed that draws them.
@@ -81,7 +81,7 @@ fn check_agrees_with_the_kernel_on_seccomp_profiles_that_lack_rules() {
         let n_removed = draw.below(8);
         let removed: Vec<&str> =
             draw.different(n_removed, removable.len()).into_iter().map(|at| removable[at]).collect();
-        let profile = without(&whole, &removed);
+        let profile = removed.iter().fold(whole.clone(), |profile, call| without(&profile, call));
         let id = format!("checked-{nth}");
         runc.bundle_under(&id, "work", cgroup.path(), &profile);
         let status = runc.run(&[], &id).status().expect("runc");
@@ -102,15 +102,6 @@ fn recorded(dir: &Path, name: &str, program: &Program) -> PathBuf {
     let mut trace = khard::command(["trace", "--floor", "runc", "-o"]);
     khard::start(trace.arg(dir.join("out")).arg("--").arg(&path)).end().expect(0);
     dir.join("out").join(name)
-}
-
-/// The profile without these calls.
-fn without(profile: &Value, calls: &[&str]) -> Value {
-    let mut profile = profile.clone();
-    for rule in profile["syscalls"].as_array_mut().unwrap() {
-        rule["names"].as_array_mut().unwrap().retain(|name| !calls.contains(&name.as_str().unwrap()));
-    }
-    profile
 }
 
 /// What khard says that a profile refuses of the recorded calls.

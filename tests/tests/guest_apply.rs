@@ -87,6 +87,12 @@ fn khard(args: &[&str]) -> Done {
     start(&mut command(args)).end()
 }
 
+/// What an init system does with a profile's file: `-r` loads it, `-R` removes it.
+fn parser(what: &str, name: &str) {
+    let status = Command::new("apparmor_parser").args([what, &format!("{PROFILES}/{name}")]).status();
+    assert!(status.unwrap().success());
+}
+
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
@@ -176,20 +182,8 @@ fn what_is_applied_is_in_force_and_twice_is_once_and_removed_is_gone() {
     assert_eq!(revision(), loads);
 
     // As at boot.
-    assert!(
-        Command::new("apparmor_parser")
-            .args(["-R", &format!("{PROFILES}/{name}")])
-            .status()
-            .unwrap()
-            .success()
-    );
-    assert!(
-        Command::new("apparmor_parser")
-            .args(["-r", &format!("{PROFILES}/{name}")])
-            .status()
-            .unwrap()
-            .success()
-    );
+    parser("-R", name);
+    parser("-r", name);
     let done = khard(&["apply", text(&dir)]).expect(0);
     assert!(
         done.stdout.contains("Nothing was changed"),
@@ -248,13 +242,7 @@ fn a_mode_is_changed_for_what_runs_and_for_the_next_boot() {
         assert_eq!(done.stdout.contains("deny rules still refuse"), is_complain, "{}", done.stdout);
         // As at boot: the text alone decides.
         let loads = revision();
-        assert!(
-            Command::new("apparmor_parser")
-                .args(["-r", &format!("{PROFILES}/{name}")])
-                .status()
-                .unwrap()
-                .success()
-        );
+        parser("-r", name);
         assert_ne!(revision(), loads);
         assert_eq!(mode(name).as_deref(), Some(wanted));
     }

@@ -45,20 +45,23 @@ fn verified(attach: &str, mode: &str, code: i32) -> (String, String) {
     (running.end().expect(code).stdout, refused)
 }
 
+/// What khard told is of this file alone, and says when.
+fn tells_of(said: &str, refused: &str, when: &str) {
+    let lines: Vec<_> = said.lines().filter(|line| line.contains(" refused  ")).collect();
+    assert!(!lines.is_empty() && lines.iter().all(|line| line.contains(refused)), "{said}");
+    assert!(lines.iter().all(|line| line.contains(when)), "{said}");
+}
+
 #[test]
 fn in_complain_mode_what_would_be_refused_is_told() {
     let (said, refused) = verified("fexit", "complain", 1);
-    let lines: Vec<_> = said.lines().filter(|line| line.contains(" refused  ")).collect();
-    assert!(!lines.is_empty() && lines.iter().all(|line| line.contains(&refused)), "{said}");
-    assert!(lines.iter().all(|line| line.contains("would be refused")), "{said}");
+    tells_of(&said, &refused, "would be refused");
 }
 
 #[test]
 fn in_enforce_mode_what_was_refused_is_told() {
     let (said, refused) = verified("fexit", "enforce", 1);
-    let lines: Vec<_> = said.lines().filter(|line| line.contains(" refused  ")).collect();
-    assert!(!lines.is_empty() && lines.iter().all(|line| line.contains(&refused)), "{said}");
-    assert!(lines.iter().all(|line| line.contains("was refused")), "{said}");
+    tells_of(&said, &refused, "was refused");
     assert!(said.contains("the kernel's log has ") && !said.contains("by the kernel's log alone"), "{said}");
 }
 

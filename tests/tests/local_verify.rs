@@ -7,6 +7,7 @@ use khard_tests::{
     khard::{self, Running},
     process::Owned,
     program::Program,
+    recorded::without,
     wait,
 };
 use serde_json::{Value, json};
@@ -27,15 +28,6 @@ fn verify(profile: &Path, args: &[&str]) -> Running {
     khard::start(khard::command(["verify", "--profile"]).arg(profile).args(args))
 }
 
-/// The profile without a call.
-fn without(profile: &Path, call: &str) -> Value {
-    let mut json = khard::json(profile);
-    for rule in json["syscalls"].as_array_mut().unwrap() {
-        rule["names"].as_array_mut().unwrap().retain(|name| name != call);
-    }
-    json
-}
-
 #[test]
 fn what_the_profile_allows_passes_and_a_call_that_it_lacks_is_named_with_who_made_it() {
     let (dir, program) = recorded(&Program::new().call("getsid").call("getpgid").exit(7), 7);
@@ -45,7 +37,7 @@ fn what_the_profile_allows_passes_and_a_call_that_it_lacks_is_named_with_who_mad
     assert!(khard::files_below(&done.out).is_empty(), "verifying writes nothing");
 
     let less = dir.path().join("less.json");
-    fs::write(&less, without(&own.join("seccomp.json"), "getsid").to_string()).unwrap();
+    fs::write(&less, without(&khard::json(&own.join("seccomp.json")), "getsid").to_string()).unwrap();
     let done = verify(&less, &["--", &program]).end().expect(1);
     let (what, who) = done.stdout.split_once('\n').unwrap();
     assert!(what.contains("program: would be refused  getsid (x86_64 124) of workload: "), "{what}");
