@@ -148,15 +148,6 @@ impl CgroupTree {
         found
     }
 
-    /// The path of a process's cgroup.
-    pub fn of_process(&self, pid: u32) -> io::Result<PathBuf> {
-        let text = fs::read(format!("/proc/{pid}/cgroup"))?;
-        text.split(|byte| *byte == b'\n')
-            .find_map(|line| line.strip_prefix(b"0::"))
-            .map(|path| PathBuf::from(OsStr::from_bytes(path)))
-            .ok_or_else(|| io::Error::other(format!("process {pid} has no cgroup v2")))
-    }
-
     /// Makes a cgroup of khard's own directly below the root; `name` must be one component.
     pub fn create(&self, name: &str) -> Result<OwnCgroup, CgroupError> {
         let path = PathBuf::from("/").join(name);
@@ -224,6 +215,18 @@ impl Drop for OwnCgroup {
         // Processes may have been left in it on purpose; then it stays theirs.
         let _ = fs::remove_dir(&self.dir);
     }
+}
+
+/// The path of a process's cgroup.
+///
+/// # Errors
+/// It is gone, or has none of version 2.
+pub fn of_process(pid: u32) -> io::Result<PathBuf> {
+    let text = fs::read(format!("/proc/{pid}/cgroup"))?;
+    text.split(|byte| *byte == b'\n')
+        .find_map(|line| line.strip_prefix(b"0::"))
+        .map(|path| PathBuf::from(OsStr::from_bytes(path)))
+        .ok_or_else(|| io::Error::other(format!("process {pid} has no cgroup v2")))
 }
 
 fn id_of_dir(dir: &Path) -> Result<u64, CgroupError> {

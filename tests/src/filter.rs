@@ -7,9 +7,14 @@
 
 use std::io;
 
-/// From now on this thread's call of this number is answered with an error, if the low half of its first argument is `argument`, or
-/// there is none. `struct seccomp_data`: include/uapi/linux/seccomp.h.
+/// As [`answer`], with an error.
 pub fn refuse(nr: u32, argument: Option<u32>, errno: u16) -> io::Result<()> {
+    answer(nr, argument, libc::SECCOMP_RET_ERRNO | u32::from(errno))
+}
+
+/// From now on this thread's call of this number is answered so, if the low half of its first argument is `argument`, or there is none.
+/// `struct seccomp_data`: include/uapi/linux/seccomp.h.
+pub fn answer(nr: u32, argument: Option<u32>, outcome: u32) -> io::Result<()> {
     const NR: u32 = 0;
     /// The low half of the first argument.
     const ARGUMENT: u32 = 16;
@@ -25,14 +30,14 @@ pub fn refuse(nr: u32, argument: Option<u32>, errno: u16) -> io::Result<()> {
         jf: skip,
         k,
     };
-    let answer = |k| libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k };
-    let refusal = answer(libc::SECCOMP_RET_ERRNO | u32::from(errno));
-    let allowed = answer(libc::SECCOMP_RET_ALLOW);
+    let end = |k| libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k };
+    let answered = end(outcome);
+    let allowed = end(libc::SECCOMP_RET_ALLOW);
     let mut filter = match argument {
         Some(argument) => {
-            vec![load(NR), unless(nr, 3), load(ARGUMENT), unless(argument, 1), refusal, allowed]
+            vec![load(NR), unless(nr, 3), load(ARGUMENT), unless(argument, 1), answered, allowed]
         }
-        None => vec![load(NR), unless(nr, 1), refusal, allowed],
+        None => vec![load(NR), unless(nr, 1), answered, allowed],
     };
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
     // SAFETY: the program outlives the call.

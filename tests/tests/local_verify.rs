@@ -52,6 +52,50 @@ fn what_the_profile_allows_passes_and_a_call_that_it_lacks_is_named_with_who_mad
     assert_eq!(refused["when"], "would be refused");
 }
 
+/// A program under a filter of its own, verified against a profile that lacks the call that the filter has an answer to.
+fn under_a_filter(answer: &str, code: i32) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let program = khard::fixture().get_program().to_str().unwrap().to_owned();
+    let steps = ["--", &program, "answer", "getsid", answer, "call", "getpgid", "call", "getsid"];
+    let allowing = ["--", &program, "answer", "getpgid", "log", "call", "getpgid", "call", "getsid"];
+    let mut command = khard::command(["trace", "--floor", "none", "-o"]);
+    khard::start(command.arg(dir.path()).args(allowing)).end().expect(0);
+    let less = dir.path().join("less.json");
+    let profile = khard::json(&dir.path().join("fixture/seccomp.json"));
+    fs::write(&less, without(&profile, "getsid").to_string()).unwrap();
+    verify(&less, &steps).end().expect(code).stdout
+}
+
+#[test]
+fn the_kernels_log_confirms_a_call_that_a_filter_lets_pass_and_logs() {
+    let said = under_a_filter("log", 1);
+    assert!(said.contains("fixture: would be refused  getsid (x86_64 124) of workload"), "{said}");
+    assert!(said.contains("the kernel's log has 1 of the refusals too"), "{said}");
+    assert!(!said.contains("by the kernel's log alone"), "{said}");
+}
+
+/// Who is killed for a call neither begins nor ends it.
+#[test]
+fn a_call_that_a_filter_kills_for_is_told_by_the_kernels_log_alone() {
+    let said = under_a_filter("kill", 1);
+    let alone = "by the kernel's log alone: was refused  getsid by fixture, which ended it";
+    assert!(said.contains(alone) && !said.contains("fixture: would be refused"), "{said}");
+}
+
+#[test]
+fn a_filter_that_is_not_the_profile_s_is_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = khard::fixture().get_program().to_str().unwrap().to_owned();
+    let steps = ["--", &program, "answer", "getsid", "log", "call", "getsid"];
+    let mut command = khard::command(["trace", "--floor", "none", "-o"]);
+    khard::start(command.arg(dir.path()).args(steps)).end().expect(0);
+    let said = verify(&dir.path().join("fixture"), &steps).end().expect(0).stdout;
+    assert!(
+        said.contains("a filter in force is another than the profile: it answered getsid by fixture"),
+        "{said}"
+    );
+}
+
 #[test]
 fn a_file_that_the_profile_lacks_is_told_while_it_goes_on_and_quiet_ends_it() {
     let dir = tempfile::tempdir().unwrap();

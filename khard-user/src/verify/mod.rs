@@ -11,7 +11,9 @@ mod profiles;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
     fmt::Write as _,
+    os::unix::ffi::OsStrExt as _,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -19,18 +21,18 @@ use std::{
 use khard_profile::{
     check::{self, Asked, Question, Refused},
     escape,
-    recording::{AccessKey, AppArmorInForce, Coverage, Ended, NotObserved, Recording, Run, UnknownRun},
+    recording::{AppArmorInForce, Coverage, Ended, NotObserved, Recording, Run, UnknownRun},
 };
 use serde_json::{Value, json};
 
-use self::audit::AuditLog;
+use self::audit::{AuditLog, Wanted};
 pub use self::{
     amend::{AmendError, Amendment},
-    audit::Logged,
+    audit::{Answered, Denial, Logged},
     profiles::{ProfileSet, Profiles, ProfilesError},
 };
 use crate::{
-    confinement,
+    cgroup, confinement,
     stream::SubjectId,
     subjects::{Observed, Subjects},
 };
@@ -140,30 +142,44 @@ impl Verification {
         }
     }
 
-    /// Also takes the kernel's audit records in, if there are AppArmor profiles to ask them about. Before privileges are dropped.
+    /// Also takes the kernel's audit records in, if there are profiles to ask them about. Before privileges are dropped.
     #[must_use]
     pub fn with_audit_log(mut self) -> Self {
-        let has_apparmor = !matches!(confinement::apparmor_of(None), AppArmorInForce::Off);
-        if has_apparmor && !self.profiles.apparmor_names().is_empty() {
+        let has_apparmor = !matches!(confinement::apparmor_of(None), AppArmorInForce::Off)
+            && !self.profiles.apparmor_names().is_empty();
+        if has_apparmor || self.profiles.have_seccomp() {
             self.log.source = Some(AuditLog::open().map_err(|error| error.to_string()));
         }
         self
     }
 
-    fn listen(&mut self) {
-        if let Some(Ok(log)) = &mut self.log.source {
-            self.log.heard.extend(log.take(&self.profiles.apparmor_names()));
-        }
+    fn listen(&mut self, subjects: &Subjects) {
+        let Some(Ok(log)) = &mut self.log.source else { return };
+        let subject_of = |pid| {
+            let told = subjects.iter().find(|(_, observed)| observed.state().run.init_pid == Some(pid));
+            if let Some((id, _)) = told {
+                return Ok(Some(id));
+            }
+            let cgroup = cgroup::of_process(pid)?;
+            let is_in = |observed: &Observed| {
+                let path = &observed.state().run.cgroup_path;
+                cgroup.starts_with(OsStr::from_bytes(path.as_slice()))
+            };
+            Ok(subjects.iter().find(|(_, observed)| is_in(observed)).map(|(id, _)| id))
+        };
+        let wanted = Wanted { profiles: &self.profiles.apparmor_names(), subject_of: &subject_of };
+        self.log.heard.extend(log.take(&wanted));
     }
 
     /// Compares what has changed, if it is time. Returns what is new.
     pub fn look(&mut self, subjects: &Subjects) -> Result<&[Finding], UnknownRun> {
         let began = Instant::now();
         let before = self.findings.len();
+        // Whose a record is can be asked only while its process is there.
+        self.listen(subjects);
         if began < self.next_look {
             return Ok(&[]);
         }
-        self.listen();
         for (id, observed) in subjects.iter() {
             let n_changes = observed.n_changes();
             if self.compared.insert(id, n_changes) != Some(n_changes)
@@ -200,27 +216,25 @@ impl Verification {
                 Err(error) => verified.failures.push(error),
             }
         }
-        self.listen();
-        let told: Vec<&AccessKey> = self
-            .known
-            .iter()
-            .filter_map(|(.., asked)| match asked {
-                Asked::Access(key) => Some(key),
-                Asked::Call(_) => None,
-            })
-            .collect();
-        let (confirmed, logged) = self
-            .log
-            .heard
-            .iter()
-            .cloned()
-            .partition::<Vec<_>, _>(|one| told.iter().any(|key| one.is_of(key)));
-        (verified.n_confirmed, verified.logged) = (confirmed.len(), logged);
+        self.listen(subjects);
+        for logged in std::mem::take(&mut self.log.heard) {
+            if self.known.iter().any(|(id, _, asked)| logged.is_of(*id, asked)) {
+                verified.n_confirmed += 1;
+            } else if let Some(caveat) = self.by_another(&logged, subjects) {
+                verified.caveats.insert(caveat);
+            } else {
+                verified.logged.push(logged);
+            }
+        }
         verified.log_caveat = match &self.log.source {
             Some(Err(why)) => Some(format!(
                 "the kernel's audit records cannot be read, so that there is no second witness: {why}"
             )),
             Some(Ok(log)) if log.is_lossy => Some("some of the kernel's audit records were lost".to_owned()),
+            Some(Ok(log)) if log.n_of_unknown > 0 => Some(format!(
+                "the kernel's log tells of {} calls that a seccomp filter answered, by processes that had ended before khard could ask whose they were",
+                log.n_of_unknown
+            )),
             _ => None,
         };
         self.verified = verified;
@@ -230,6 +244,18 @@ impl Verification {
     /// What came out of it.
     pub fn finish(&mut self) -> Verified {
         Verified { findings: std::mem::take(&mut self.findings), ..std::mem::take(&mut self.verified) }
+    }
+
+    /// Says of a call that a filter answered, and that the profile allows, that it was not the profile's filter; by label.
+    fn by_another(&self, logged: &Logged, subjects: &Subjects) -> Option<(String, String)> {
+        let Logged::Answered(id, answered) = logged else { return None };
+        let state = subjects.get(*id)?.state();
+        let (_, profile) = self.profiles.of(state).ok()?.seccomp.as_ref()?;
+        profile.may_allow(answered.key, &state.run.host).then(|| {
+            let what =
+                format!("a filter in force is another than the profile: it answered {}", answered.in_words());
+            (state.label.clone(), what)
+        })
     }
 
     /// Finds what is refused of one subject; returns where its profiles are, and what the answer does not cover.
@@ -334,7 +360,7 @@ impl Verified {
             n => format!("{n} refused of what {subjects} did\n"),
         };
         for logged in &self.logged {
-            let when = logged.when.as_str();
+            let when = logged.when().as_str();
             let _ = writeln!(text, "by the kernel's log alone: {when}  {}", logged.in_words());
         }
         if self.n_confirmed > 0 {

@@ -136,12 +136,20 @@ impl Profiles {
 
     /// The names of all AppArmor profiles, as the kernel says them.
     pub(super) fn apparmor_names(&self) -> BTreeSet<Vec<u8>> {
-        let sets = match self {
+        let profiles = self.sets().iter().filter_map(|set| set.apparmor.as_ref());
+        profiles.map(|(_, profile)| profile.name.as_slice().to_vec()).collect()
+    }
+
+    /// Whether any of them is a seccomp profile.
+    pub(super) fn have_seccomp(&self) -> bool {
+        self.sets().iter().any(|set| set.seccomp.is_some())
+    }
+
+    fn sets(&self) -> &[ProfileSet] {
+        match self {
             Self::ForAll(set) => std::slice::from_ref(&**set),
             Self::ByFolder(sets) => sets,
-        };
-        let profiles = sets.iter().filter_map(|set| set.apparmor.as_ref());
-        profiles.map(|(_, profile)| profile.name.as_slice().to_vec()).collect()
+        }
     }
 
     /// The profiles of a subject: of its own folder, or of the one that is named as its container.

@@ -4,8 +4,8 @@
 //! `enter DIR`, `mkdir DIR`, `comm BYTES` (`\xHH` for any), `touch FILE`, `await FILE`, `confine PROFILE` (AppArmor's, from
 //! the next exec on), `renames DIR N` (makes N files, and
 //! opens another many times while directories above it are renamed), `refuse NAME ARGUMENT ERRNO` (from now on a seccomp filter
-//! answers the call, if its first argument is this number, or `any`), `call-with NAME ARGUMENT`, `exec PROGRAM ARGUMENTS…`. Calls
-//! are native and made with arguments of 0. What Rust's own start and these steps call besides is not fixed: tests look
+//! answers the call, if its first argument is this number, or `any`), `answer NAME log|kill` (a filter does that), `call-with NAME
+//! ARGUMENT`, `exec PROGRAM ARGUMENTS…`. Calls are native and made with arguments of 0. What Rust's own start and these steps call besides is not fixed: tests look
 //! for calls that neither makes.
 
 use std::{
@@ -57,6 +57,14 @@ fn main() -> Result<()> {
                 let argument = if argument == "any" { None } else { Some(argument.parse()?) };
                 let errno = words.next().context("refuse NAME with what ERRNO?")?.parse()?;
                 filter::refuse(u32::try_from(number(&word)?)?, argument, errno)?;
+            }
+            "answer" => {
+                let outcome = match words.next().context("answer NAME how?")?.as_str() {
+                    "log" => libc::SECCOMP_RET_LOG,
+                    "kill" => libc::SECCOMP_RET_KILL_PROCESS,
+                    other => bail!("no answer {other}"),
+                };
+                filter::answer(u32::try_from(number(&word)?)?, None, outcome)?;
             }
             "confine" => confine(&word)?,
             "renames" => renames(Path::new(&word), words.next().context("how many?")?.parse()?)?,

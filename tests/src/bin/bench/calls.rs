@@ -13,7 +13,7 @@ use khard_tests::{
 };
 use khard_user::{
     bpf::{AttachPlan, AttachPoint, Bpf, KernelVersion, Role},
-    cgroup::{CgroupTree, OwnCgroup},
+    cgroup::{self, CgroupTree, OwnCgroup},
 };
 use serde::Serialize;
 use std::{
@@ -316,7 +316,7 @@ impl Home {
     fn enter() -> Result<Self> {
         let tree = CgroupTree::find()?;
         let pid = process::id();
-        let before = tree.dir(&tree.of_process(pid)?).join("cgroup.procs");
+        let before = tree.dir(&cgroup::of_process(pid)?).join("cgroup.procs");
         let home = Self {
             before,
             own: tree.create(&format!("khard-bench-{pid}"))?,

@@ -1,46 +1,17 @@
-//! The kernel's audit records of what AppArmor refuses, as a second witness. Owns the netlink group that carries them and their text
-//! (security/apparmor/audit.c, Linux 6.12). It must not know what khard itself has seen.
-
-use std::{
-    collections::BTreeSet,
-    io,
-    os::fd::{AsFd as _, OwnedFd},
-};
+//! Records of what AppArmor refuses, or only tells in complain mode (security/apparmor/audit.c, Linux 6.12).
 
 use khard_profile::{
     Bytes, escape,
     recording::{Access, AccessKey},
 };
-use rustix::net::{
-    AddressFamily, RecvFlags, SocketFlags, SocketType, bind,
-    netlink::{AUDIT, SocketAddrNetlink},
-    recv, socket_with, sockopt,
-};
 use serde_json::{Value, json};
 
-use super::When;
-
-/// `AUDIT_NLGRP_READLOG` as a bit of the groups in an address, and `AUDIT_AVC` (include/uapi/linux/audit.h). The second is `SELinux`'s
-/// kind too.
-const READLOG: u32 = 1;
-const AVC: u16 = 1400;
-/// `struct nlmsghdr`: length, kind, flags, sequence, port.
-const HEADER_BYTES: usize = 16;
-/// Much can come between two looks.
-const BUFFER_BYTES: usize = 8 << 20;
-const RECORD_BYTES: usize = 16 << 10;
-
-/// Members of the group hear every record from now on.
-#[derive(Debug)]
-pub(super) struct AuditLog {
-    socket: OwnedFd,
-    /// Whether records found no room.
-    pub(super) is_lossy: bool,
-}
+use super::field;
+use crate::verify::When;
 
 /// A record of something that a profile does not allow.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Logged {
+pub struct Denial {
     /// Refused, or in complain mode only told.
     pub when: When,
     /// The profile's name, without those that the kernel makes below it.
@@ -55,45 +26,8 @@ pub struct Logged {
     pub comm: Vec<u8>,
 }
 
-impl AuditLog {
-    /// Joins the group; needs `CAP_AUDIT_READ`.
-    pub(super) fn open() -> io::Result<Self> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(AUDIT))?;
-        sockopt::set_socket_recv_buffer_size_force(&socket, BUFFER_BYTES)?;
-        bind(&socket, &SocketAddrNetlink::new(0, READLOG))?;
-        Ok(Self { socket, is_lossy: false })
-    }
-
-    /// What has come since, as far as it is of these profiles.
-    pub(super) fn take(&mut self, profiles: &BTreeSet<Vec<u8>>) -> BTreeSet<Logged> {
-        let mut heard = BTreeSet::new();
-        let mut buffer = vec![0; RECORD_BYTES];
-        loop {
-            match recv(self.socket.as_fd(), buffer.as_mut_slice(), RecvFlags::empty()) {
-                Ok((n, _)) => {
-                    heard.extend(decode(&buffer[..n]).filter(|logged| profiles.contains(&logged.profile)));
-                }
-                // Records found no room; what comes now does.
-                Err(rustix::io::Errno::NOBUFS) => self.is_lossy = true,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(_) => return heard,
-            }
-        }
-    }
-}
-
-/// The length in the header of audit's own messages does not count it (kernel/audit.c), so that the datagram's length counts.
-fn decode(message: &[u8]) -> Option<Logged> {
-    let kind = u16::from_ne_bytes(*message.get(4..)?.first_chunk()?);
-    if kind != AVC {
-        return None;
-    }
-    let text = message.get(HEADER_BYTES..)?;
-    parse(text.split(|byte| *byte == 0).next()?)
-}
-
-fn parse(text: &[u8]) -> Option<Logged> {
+/// A record's text.
+pub(super) fn parse(text: &[u8]) -> Option<Denial> {
     let when = match field(text, "apparmor")?.as_slice() {
         b"DENIED" => When::Was,
         b"ALLOWED" => When::WouldBe,
@@ -103,7 +37,7 @@ fn parse(text: &[u8]) -> Option<Logged> {
     // In complain mode the kernel makes `NAME//null-PROGRAM` for what a profile does not tell.
     let end = label.windows(7).position(|part| part == b"//null-").unwrap_or(label.len());
     let words = |name: &str| field(text, name).map(|value| String::from_utf8_lossy(&value).into_owned());
-    Some(Logged {
+    Some(Denial {
         when,
         profile: label[..end].to_vec(),
         operation: words("operation")?,
@@ -116,23 +50,7 @@ fn parse(text: &[u8]) -> Option<Logged> {
     })
 }
 
-/// A field's value: in quotes, or in hexadecimal digits where it has bytes that quotes cannot hold (`audit_log_untrustedstring()`), or
-/// a bare word.
-fn field(text: &[u8], name: &str) -> Option<Vec<u8>> {
-    let key = format!(" {name}=");
-    let at = text.windows(key.len()).position(|part| part == key.as_bytes())? + key.len();
-    let rest = &text[at..];
-    if let Some(quoted) = rest.strip_prefix(b"\"") {
-        return quoted.split(|byte| *byte == b'"').next().map(<[u8]>::to_vec);
-    }
-    let word = rest.split(|byte| *byte == b' ').next()?;
-    let digits = || word.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
-    let is_hex = matches!(name, "name" | "comm" | "profile") && word.len() % 2 == 0;
-    let decoded: Option<Vec<u8>> = if is_hex { digits().collect() } else { None };
-    Some(decoded.unwrap_or_else(|| word.to_vec()))
-}
-
-impl Logged {
+impl Denial {
     /// Whether this is what khard saw asked. Of what has no name, the kind is enough.
     pub(super) fn is_of(&self, key: &AccessKey) -> bool {
         let is_named = |path: &Bytes| {
@@ -169,7 +87,7 @@ impl Logged {
     }
 
     /// One line for a terminal.
-    pub fn in_words(&self) -> String {
+    pub(super) fn in_words(&self) -> String {
         let name = self.name.as_ref().map_or(String::new(), |name| format!(" {}", escape::terminal(name)));
         format!(
             "{}{name} ({}) by {} under {}",
@@ -210,6 +128,5 @@ mod tests {
         ] {
             assert_eq!(parse(text), None);
         }
-        assert_eq!(decode(&[0; 15]), None);
     }
 }

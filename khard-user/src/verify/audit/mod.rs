@@ -1,0 +1,179 @@
+//! The kernel's audit records of what profiles refuse, as a second witness. Owns the netlink group that carries them, and whose they are. It
+//! must not know what khard itself has seen.
+
+mod apparmor;
+mod seccomp;
+
+use std::{
+    collections::BTreeSet,
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+};
+
+use khard_profile::check::Asked;
+use rustix::net::{
+    AddressFamily, RecvFlags, SocketFlags, SocketType, bind,
+    netlink::{AUDIT, SocketAddrNetlink},
+    recv, socket_with, sockopt,
+};
+use serde_json::Value;
+
+pub use self::{apparmor::Denial, seccomp::Answered};
+use super::When;
+use crate::stream::SubjectId;
+
+/// `AUDIT_NLGRP_READLOG` as a bit of the groups in an address, `AUDIT_SECCOMP` and `AUDIT_AVC` (include/uapi/linux/audit.h). The last is
+/// `SELinux`'s kind too.
+const READLOG: u32 = 1;
+const SECCOMP: u16 = 1326;
+const AVC: u16 = 1400;
+/// `struct nlmsghdr`: length, kind, flags, sequence, port.
+const HEADER_BYTES: usize = 16;
+/// Much can come between two looks.
+const BUFFER_BYTES: usize = 8 << 20;
+const RECORD_BYTES: usize = 16 << 10;
+
+/// Members of the group hear every record from now on.
+#[derive(Debug)]
+pub(super) struct AuditLog {
+    socket: OwnedFd,
+    /// Whether records found no room.
+    pub(super) is_lossy: bool,
+    /// Calls that a filter answered to processes that were gone before anybody could ask whose they were.
+    pub(super) n_of_unknown: usize,
+}
+
+/// A record of something that a profile does not allow.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Logged {
+    /// By AppArmor.
+    Denial(Denial),
+    /// By a seccomp filter of this subject.
+    Answered(SubjectId, Answered),
+}
+
+/// Whose records are wanted.
+pub(super) struct Wanted<'a> {
+    /// The AppArmor profiles.
+    pub(super) profiles: &'a BTreeSet<Vec<u8>>,
+    /// Whose a process is. `Err`: it is gone, and so is what it was.
+    pub(super) subject_of: &'a dyn Fn(u32) -> io::Result<Option<SubjectId>>,
+}
+
+impl AuditLog {
+    /// Joins the group; needs `CAP_AUDIT_READ`.
+    pub(super) fn open() -> io::Result<Self> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(AUDIT))?;
+        sockopt::set_socket_recv_buffer_size_force(&socket, BUFFER_BYTES)?;
+        bind(&socket, &SocketAddrNetlink::new(0, READLOG))?;
+        Ok(Self { socket, is_lossy: false, n_of_unknown: 0 })
+    }
+
+    /// What has come since, as far as it is wanted.
+    pub(super) fn take(&mut self, wanted: &Wanted<'_>) -> BTreeSet<Logged> {
+        let mut heard = BTreeSet::new();
+        let mut buffer = vec![0; RECORD_BYTES];
+        loop {
+            match recv(self.socket.as_fd(), buffer.as_mut_slice(), RecvFlags::empty()) {
+                Ok((n, _)) => heard.extend(self.sort(&buffer[..n], wanted)),
+                // Records found no room; what comes now does.
+                Err(rustix::io::Errno::NOBUFS) => self.is_lossy = true,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return heard,
+            }
+        }
+    }
+
+    fn sort(&mut self, message: &[u8], wanted: &Wanted<'_>) -> Option<Logged> {
+        match text(message)? {
+            (AVC, text) => {
+                let denial = apparmor::parse(text)?;
+                wanted.profiles.contains(&denial.profile).then_some(Logged::Denial(denial))
+            }
+            (SECCOMP, text) => {
+                let (pid, answered) = seccomp::parse(text)?;
+                match (wanted.subject_of)(pid) {
+                    Ok(subject) => Some(Logged::Answered(subject?, answered)),
+                    Err(_) => {
+                        self.n_of_unknown += 1;
+                        None
+                    }
+                }
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A message's kind and text. The length in the header of audit's own messages does not count it (kernel/audit.c), so that the
+/// datagram's length counts.
+fn text(message: &[u8]) -> Option<(u16, &[u8])> {
+    let kind = u16::from_ne_bytes(*message.get(4..)?.first_chunk()?);
+    Some((kind, message.get(HEADER_BYTES..)?.split(|byte| *byte == 0).next()?))
+}
+
+/// A field's value: in quotes, or in hexadecimal digits where it has bytes that quotes cannot hold (`audit_log_untrustedstring()`), or
+/// a bare word.
+fn field(text: &[u8], name: &str) -> Option<Vec<u8>> {
+    let key = format!(" {name}=");
+    let at = text.windows(key.len()).position(|part| part == key.as_bytes())? + key.len();
+    let rest = &text[at..];
+    if let Some(quoted) = rest.strip_prefix(b"\"") {
+        return quoted.split(|byte| *byte == b'"').next().map(<[u8]>::to_vec);
+    }
+    let word = rest.split(|byte| *byte == b' ').next()?;
+    let digits = || word.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+    let is_hex = matches!(name, "name" | "comm" | "profile") && word.len() % 2 == 0;
+    let decoded: Option<Vec<u8>> = if is_hex { digits().collect() } else { None };
+    Some(decoded.unwrap_or_else(|| word.to_vec()))
+}
+
+impl Logged {
+    /// When it was refused.
+    pub fn when(&self) -> When {
+        match self {
+            Self::Denial(denial) => denial.when,
+            Self::Answered(_, answered) => answered.when,
+        }
+    }
+
+    /// Whether this is what khard saw of a subject.
+    pub(super) fn is_of(&self, subject: SubjectId, asked: &Asked) -> bool {
+        match (self, asked) {
+            (Self::Denial(denial), Asked::Access(key)) => denial.is_of(key),
+            (Self::Answered(of, answered), Asked::Call(key)) => *of == subject && answered.key == *key,
+            _ => false,
+        }
+    }
+
+    /// For programs.
+    pub(super) fn to_value(&self) -> Value {
+        match self {
+            Self::Denial(denial) => denial.to_value(),
+            Self::Answered(_, answered) => answered.to_value(),
+        }
+    }
+
+    /// One line for a terminal.
+    pub fn in_words(&self) -> String {
+        match self {
+            Self::Denial(denial) => denial.in_words(),
+            Self::Answered(_, answered) => answered.in_words(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_its_kind_and_its_text() {
+        let mut message = vec![0; HEADER_BYTES];
+        message[4..6].copy_from_slice(&SECCOMP.to_ne_bytes());
+        message.extend(b"audit(1.2:3): pid=1\0\0");
+        assert_eq!(text(&message), Some((SECCOMP, &b"audit(1.2:3): pid=1"[..])));
+        assert_eq!(text(&[0; 15]), None);
+    }
+}
