@@ -42,6 +42,7 @@ use crate::{
     config::{Config, ConfigError},
     output::files::OutDir,
     profiles::ProfileChoices,
+    trace::TOLD_WITHOUT_V,
 };
 
 /// An error of khard itself.
@@ -288,7 +289,9 @@ fn init_logging(cli: &Cli) {
         .with_env_var("KHARD_LOG")
         .with_default_directive(LevelFilter::WARN.into())
         .try_from_env()
-        .unwrap_or_else(|_| EnvFilter::new(format!("warn,khard={level},khard_user={level}")));
+        .unwrap_or_else(|_| {
+            EnvFilter::new(format!("warn,khard={level},khard_user={level},{TOLD_WITHOUT_V}=info"))
+        });
     let filter = if cli.quiet { EnvFilter::new("error") } else { filter };
     let log_dir = match &cli.verb {
         Verb::Trace(args) => args.log_dir(),

@@ -30,6 +30,9 @@ const TICK: Duration = Duration::from_millis(250);
 /// A checkpoint is written this often: so much is lost at most by `kill -9`.
 const CHECKPOINT: Duration = Duration::from_secs(5);
 
+/// The log's target of what is told without `-v`, though nothing is wrong.
+pub(crate) const TOLD_WITHOUT_V: &str = "khard::told";
+
 /// What is shown.
 pub(super) enum Ui {
     Line(LiveLine),
@@ -126,8 +129,8 @@ pub(super) struct Client {
     ui: Ui,
     duration: Option<Duration>,
     until_quiet: Option<Duration>,
-    /// Targets may come later.
-    waits: bool,
+    /// Somebody waits for us to be ready, to start what we wait for.
+    is_awaited: bool,
     agent_has_signals: bool,
     /// When recording began, and when the last new thing came.
     began: Option<Instant>,
@@ -149,7 +152,7 @@ impl Client {
         Self {
             duration: options.duration,
             until_quiet: options.until_quiet,
-            waits: options.request.wait,
+            is_awaited: options.request.wait && !matches!(options.source, Source::Here { command: Some(_) }),
             agent_has_signals: matches!(options.source, Source::Here { .. }),
             ..Self::of_viewer(keep, ui)
         }
@@ -163,7 +166,7 @@ impl Client {
             ui,
             duration: None,
             until_quiet: None,
-            waits: false,
+            is_awaited: false,
             agent_has_signals: false,
             began: None,
             last_new: Instant::now(),
@@ -340,8 +343,9 @@ impl Client {
     fn take(&mut self, message: Message) -> Result<Option<Outcome>, TraceError> {
         if matches!(message, Message::Ready { .. }) {
             (self.began, self.last_new) = (Some(Instant::now()), Instant::now());
-            if self.waits {
+            if self.is_awaited {
                 tracing::info!(
+                    target: TOLD_WITHOUT_V,
                     "ready: targets that start from now on are recorded from their first instruction"
                 );
             }

@@ -11,7 +11,10 @@ mod via;
 
 use std::{ffi::OsString, io, path::PathBuf, process::ExitStatus, thread, time::Duration};
 
-pub(crate) use self::outputs::{CHECKPOINT_FILE, RECORDING_FILE};
+pub(crate) use self::{
+    client::TOLD_WITHOUT_V,
+    outputs::{CHECKPOINT_FILE, RECORDING_FILE},
+};
 use self::{
     client::{Client, Keep, Ui, Written},
     outputs::Outputs,

@@ -24,7 +24,7 @@ const IN_GUEST: &str = r#"
 tree=$(findmnt -nt cgroup2 -o TARGET | head -n 1)
 touch commands messages
 (tail -c +1 -s 0.1 ---disable-inotify -f commands | khard agent --stdio > messages 2> agent.err) &
-khard -v trace --floor none --cgroup /both --wait -o guest 2> guest.err &
+khard trace --floor none --cgroup /both --wait -o guest 2> guest.err &
 recorder=$!
 until grep -q ready: guest.err && grep -q ready: here.err; do sleep 0.2; done
 mkdir "$tree/both"
@@ -44,9 +44,7 @@ pub(super) fn a_client_here_records_what_an_agent_in_a_guest_tells(given: &Given
     }
     let mut guest = (given.boot)()?;
     let mut here = Command::new(given.khard)
-        .args([
-            "-v", "trace", "--floor", "none", "--cgroup", "/both", "--wait", "-o", "here", "--via", CARRIER,
-        ])
+        .args(["trace", "--floor", "none", "--cgroup", "/both", "--wait", "-o", "here", "--via", CARRIER])
         .current_dir(share)
         .stderr(File::create(share.join("here.err"))?)
         .spawn_owned()?;
