@@ -202,6 +202,22 @@ fn a_patch_changes_the_recorded_containers_of_every_kind_and_nothing_else() {
 }
 
 #[test]
+fn one_kind_of_profiles_is_exported_without_a_word_of_the_other() {
+    let recorded = Recorded::new(&["setup", "nginx"]);
+    for (only, key, absent) in
+        [("seccomp", "seccompProfile", "apparmor"), ("apparmor", "appArmorProfile", "seccomp")]
+    {
+        let done = recorded.export(&["--to", "kubernetes", "--only", only]);
+        assert!(!done.expect(0).stdout.to_lowercase().contains(absent), "{absent} with --only {only}");
+        let patch = fs::read_to_string(recorded.out().join("patch.json")).unwrap();
+        assert!(patch.contains(key) && !patch.to_lowercase().contains(absent), "{patch}");
+        let nodes: Vec<_> = fs::read_dir(recorded.out().join("nodes")).unwrap().flatten().collect();
+        assert_eq!(nodes.iter().map(|entry| entry.file_name()).collect::<Vec<_>>(), [only]);
+        fs::remove_dir_all(recorded.out()).unwrap();
+    }
+}
+
+#[test]
 fn a_kustomization_that_names_the_folder_has_the_profiles() {
     let recorded = Recorded::new(&["setup", "nginx", "log"]);
     let dir = recorded.dir.path();

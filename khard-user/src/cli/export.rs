@@ -15,6 +15,7 @@ use khard_profile::{
 
 use crate::{
     input,
+    node::Kind,
     output::files::{OutDir, file_name},
     profiles::{SECCOMP_FILE, apparmor_file},
     trace::{CHECKPOINT_FILE, RECORDING_FILE},
@@ -50,6 +51,9 @@ pub(super) struct Args {
     /// This container is an init container (or a sidecar among them), which a recording cannot tell
     #[arg(long, value_name = "CONTAINER")]
     init: Vec<String>,
+    /// Only profiles of this kind, such as where some of the nodes have no AppArmor
+    #[arg(long, value_name = "KIND")]
+    only: Option<Kind>,
     /// The cluster's version [default: 1.30]
     #[arg(long, value_name = "VERSION")]
     kube_version: Option<KubeVersion>,
@@ -93,8 +97,10 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             shown(dir)
         );
         for recording in recordings {
-            shipments
-                .push(shipment(&recording).with_context(|| format!("cannot export {}", shown(&recording)))?);
+            shipments.push(
+                shipment(&recording, args.only)
+                    .with_context(|| format!("cannot export {}", shown(&recording)))?,
+            );
         }
     }
     let out = match (&args.output, args.dirs.first()) {
@@ -152,13 +158,15 @@ fn recordings_in(dir: &Path, depth: usize) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn shipment(dir: &Path) -> Result<Shipment> {
+fn shipment(dir: &Path, only: Option<Kind>) -> Result<Shipment> {
     let (_, recording) = input::recording(dir)?;
-    let read = |name: &str| {
+    let read = |name: &str, kind: Kind| {
         let path = dir.join(name);
-        path.exists().then(|| input::read_limited(&path)).transpose()
+        let is_wanted = only.is_none_or(|only| only == kind);
+        (is_wanted && path.exists()).then(|| input::read_limited(&path)).transpose()
     };
-    let (seccomp, apparmor) = (read(SECCOMP_FILE)?, read(&apparmor_file(recording.subject()))?);
+    let (seccomp, apparmor) =
+        (read(SECCOMP_FILE, Kind::Seccomp)?, read(&apparmor_file(recording.subject()), Kind::Apparmor)?);
     Ok(Shipment::new(&recording, seccomp, apparmor)?)
 }
 
