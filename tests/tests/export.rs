@@ -207,8 +207,7 @@ fn one_kind_of_profiles_is_exported_without_a_word_of_the_other() {
     for (only, key, absent) in
         [("seccomp", "seccompProfile", "apparmor"), ("apparmor", "appArmorProfile", "seccomp")]
     {
-        let done = recorded.export(&["--to", "kubernetes", "--only", only]);
-        assert!(!done.expect(0).stdout.to_lowercase().contains(absent), "{absent} with --only {only}");
+        recorded.export(&["--to", "kubernetes", "--only", only]).expect(0);
         let patch = fs::read_to_string(recorded.out().join("patch.json")).unwrap();
         assert!(patch.contains(key) && !patch.to_lowercase().contains(absent), "{patch}");
         let nodes: Vec<_> = fs::read_dir(recorded.out().join("nodes")).unwrap().flatten().collect();
