@@ -90,6 +90,13 @@ impl Archive {
         Self::open(paths, &format!("apt-{suite}"), &sources(suite))
     }
 
+    /// Of one suite's programs and their sources; refreshes the lists.
+    pub(crate) fn with_sources(paths: &Paths, suite: &str) -> Result<Self> {
+        let mut lines = sources(suite);
+        lines.push(format!("deb-src {} {suite} main", mirrors().main));
+        Self::open(paths, &format!("apt-sources-{suite}"), &lines)
+    }
+
     fn open(paths: &Paths, name: &str, lines: &[String]) -> Result<Self> {
         let archive = Self { dir: paths.state_dir(name)?, _lock: paths.lock(&format!("{name}/use"))? };
         fs::create_dir_all(archive.dir.join("lists/partial"))?;
@@ -155,6 +162,14 @@ impl Archive {
         unpack_deb(&deb, tree)?;
         fs::remove_dir_all(&debs)?;
         Ok(())
+    }
+
+    /// Downloads a source package's files into `dir`, and unpacks nothing.
+    pub(crate) fn source(&self, package: &str, dir: &Path) -> Result<Vec<PathBuf>> {
+        fs::create_dir_all(dir)?;
+        eprintln!("xtask: download the source of {package}");
+        self.apt("apt-get").args(["source", "--download-only", package]).current_dir(dir).read()?;
+        Ok(fs::read_dir(dir)?.flatten().map(|entry| entry.path()).collect())
     }
 }
 

@@ -10,6 +10,7 @@ mod demo;
 mod dist;
 mod floor;
 mod interrupt;
+mod kubernetes;
 mod paths;
 mod picture;
 mod setup;

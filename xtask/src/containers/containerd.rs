@@ -94,6 +94,11 @@ impl Containerd {
         Ok(containerd)
     }
 
+    /// The process in whose namespaces its pods are.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Where its CRI answers.
     pub(crate) fn socket(&self) -> PathBuf {
         self.dir.join("containerd.sock")

@@ -4,4 +4,4 @@
 pub(crate) mod config;
 pub(crate) mod containerd;
 pub(crate) mod images;
-mod processes;
+pub(crate) mod processes;

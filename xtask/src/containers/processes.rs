@@ -67,7 +67,7 @@ pub(crate) fn remove_cgroups(cgroups: &BTreeSet<String>) {
 }
 
 /// The roots of the mounted cgroup hierarchies.
-fn hierarchies() -> Vec<PathBuf> {
+pub(crate) fn hierarchies() -> Vec<PathBuf> {
     let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
     mounts
         .lines()

@@ -36,6 +36,7 @@ const NEEDS: &[Need] = &[
     need(&[Vm], Command("zstd"), "zstd", "unpacks kernels"),
     need(&[Vm], Command("lz4"), "lz4", "unpacks kernels"),
     need(&[Vm], Command("xz"), "xz-utils", "unpacks kernel modules"),
+    need(&[Vm], Command("openssl"), "openssl", "certificates of the tests' cluster"),
     need(&[Vm, Containers], Command("mmdebstrap"), "mmdebstrap", "makes root file systems and images"),
     need(&[Containers], Command("containerd"), "containerd", "runs the demo's and the tests' pods"),
     need(&[Containers], Command("runc"), "runc", "starts containers"),

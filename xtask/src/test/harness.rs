@@ -1,6 +1,7 @@
 //! Tests of the guests themselves: what happens in one reaches this side, and a lost one is told from a command that
 //! fails. They need a guest, so they are no unit tests.
 
+mod kubelet;
 mod libc;
 mod stream;
 
@@ -13,12 +14,18 @@ use std::{
 use anyhow::{Result, bail, ensure};
 
 use super::{Run, report::Counts};
-use crate::debian;
-use crate::vm::{Options, Outcome, Parts, Session, Stream};
+use crate::{
+    debian,
+    paths::Paths,
+    vm::{Options, Outcome, Parts, Session, Stream},
+};
 
 /// What a test is given.
 struct Given<'a> {
-    /// Boots a guest.
+    paths: &'a Paths,
+    /// What guests are made of.
+    parts: &'a Parts,
+    /// Boots one.
     boot: &'a dyn Fn() -> Result<Session>,
     /// The folder that it shares.
     share: &'a Path,
@@ -42,12 +49,22 @@ const TESTS: [(&str, Test); 4] = [
 const DIST_TESTS: [(&str, Test); 1] =
     [("a_static_khard_records_where_another_libc_is", libc::a_static_khard_records_where_another_libc_is)];
 
+/// Tests with a cluster of this machine and a guest.
+const KUBELET_TESTS: [(&str, Test); 1] = [(
+    "a_deployment_stays_ready_under_what_both_nodes_recorded",
+    kubelet::a_deployment_stays_ready_under_what_both_nodes_recorded,
+)];
+
 pub(super) fn run(run: &Run, row: &str, kernel: &str, counts: &mut Counts) -> Result<()> {
     each(run, row, kernel, &run.built.khard, &TESTS, counts)
 }
 
 pub(super) fn dist(run: &Run, row: &str, kernel: &str, counts: &mut Counts) -> Result<()> {
     each(run, row, kernel, &crate::dist::program(run.paths)?, &DIST_TESTS, counts)
+}
+
+pub(super) fn kubelet(run: &Run, row: &str, kernel: &str, counts: &mut Counts) -> Result<()> {
+    each(run, row, kernel, &run.built.khard, &KUBELET_TESTS, counts)
 }
 
 fn each(
@@ -64,7 +81,7 @@ fn each(
         let _ = fs::remove_dir_all(&share);
         fs::create_dir_all(&share)?;
         let boot = || parts.boot(run.paths, &share, &Options::default(), false);
-        match test(&Given { boot: &boot, share: &share, khard }) {
+        match test(&Given { paths: run.paths, parts: &parts, boot: &boot, share: &share, khard }) {
             Ok(()) => counts.add(Counts::pass()),
             Err(error) => counts.add(Counts::failure(name, &format!("{error:#}"))),
         }

@@ -64,6 +64,8 @@ enum Place {
     Harness(&'static str),
     /// A guest with this kernel, for what users are given.
     Dist(&'static str),
+    /// A Kubernetes of this machine and a guest with this kernel.
+    Kubelet(&'static str),
 }
 
 /// A guest, by its kernel.
@@ -106,13 +108,14 @@ const SAME_ON_EVERY_KERNEL: &[&str] = &[
 const NO_BPF_LSM: &str = "lsm=lockdown,capability,landlock,yama,apparmor";
 /// Kernels that preempt fexit programs, and then skip others' (`recursion_misses`).
 const FULL_PREEMPT: &str = "preempt=full";
-static ROWS: [Row; 13] = [
+static ROWS: [Row; 14] = [
     row("unit", Place::Unit, &[], true, false),
     row("root", Place::Host, &["local_"], false, false),
     row("containers", Place::Containers, &["container_"], false, false),
     row("full", Place::Containers, &["full_"], false, true),
     row("vm-harness", Place::Harness("6.12"), &[], true, false),
     row("vm-dist", Place::Dist("6.12"), &[], true, true),
+    row("vm-kubelet", Place::Kubelet("6.12"), &[], true, true),
     row("vm-6.1", Place::Guest(guest("6.1", "")), IN_GUEST_AND_TIGHT, true, false),
     row("vm-6.12", Place::Guest(guest("6.12", "")), IN_GUEST_AND_TIGHT, true, false),
     row("vm-newest", Place::Guest(guest("newest", "")), IN_GUEST, false, true),
@@ -183,9 +186,9 @@ pub(crate) fn verb(paths: &Paths, args: &TestArgs) -> Result<u8> {
             let run = Run { paths, args, built, programs };
             // Rows on this machine one by one, since they look at its kernel; guests side by side, as many as there are
             // CPUs, since each is emulated by one thread and has its limits in real time.
-            let (guests, others): (Vec<_>, Vec<_>) = rows
-                .into_iter()
-                .partition(|row| matches!(row.place, Place::Guest(..) | Place::Harness(_) | Place::Dist(_)));
+            let (guests, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| {
+                matches!(row.place, Place::Guest(..) | Place::Harness(_) | Place::Dist(_) | Place::Kubelet(_))
+            });
             for row in others {
                 finished.push(finish(&run, row));
                 interrupt::check()?;
@@ -228,10 +231,11 @@ fn chosen(args: &TestArgs) -> Result<Vec<&'static Row>> {
 fn prepare(paths: &Paths, rows: &[&Row]) -> Result<(Built, Vec<TestProgram>)> {
     let mut purposes = vec![Purpose::Build];
     for row in rows {
-        purposes.push(match row.place {
-            Place::Unit | Place::Host => Purpose::Test,
-            Place::Containers => Purpose::Containers,
-            Place::Guest(..) | Place::Harness(_) | Place::Dist(_) => Purpose::Vm,
+        purposes.extend_from_slice(match row.place {
+            Place::Unit | Place::Host => &[Purpose::Test],
+            Place::Containers => &[Purpose::Containers],
+            Place::Guest(..) | Place::Harness(_) | Place::Dist(_) => &[Purpose::Vm],
+            Place::Kubelet(_) => &[Purpose::Vm, Purpose::Containers, Purpose::Test],
         });
     }
     setup::ensure(paths, &purposes)?;

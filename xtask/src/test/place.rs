@@ -45,9 +45,10 @@ pub(super) fn run(run: &Run, row: &Row, counts: &mut Counts) -> Result<()> {
         // Nothing is started for nothing.
         Place::Containers if run.programs(row).next().is_none() => Ok(()),
         Place::Containers => host(run, row, &mut log, counts, Some(&Containerd::start(run.paths)?)),
-        Place::Harness(_) | Place::Dist(_) if !run.args.program.is_empty() => Ok(()),
+        Place::Harness(_) | Place::Dist(_) | Place::Kubelet(_) if !run.args.program.is_empty() => Ok(()),
         Place::Harness(kernel) => harness::run(run, row.name, kernel, counts),
         Place::Dist(kernel) => harness::dist(run, row.name, kernel, counts),
+        Place::Kubelet(kernel) => harness::kubelet(run, row.name, kernel, counts),
         Place::Guest(place) => guest(run, row, &mut log, counts, place),
     }
 }

@@ -47,8 +47,18 @@ pub(crate) struct Config<'a> {
     pub memory_mib: u32,
     /// More kernel arguments.
     pub append: &'a str,
+    /// A network card, if any.
+    pub network: Option<&'a Network>,
     /// A shell on this terminal will be asked for.
     pub interactive: bool,
+}
+
+/// A way between a guest and a network namespace of this machine, by QEMU's user networking: the guest has no other.
+pub(crate) struct Network {
+    /// A process in that namespace.
+    pub of_pid: u32,
+    /// What is passed on to the guest, as QEMU's `hostfwd` has it.
+    pub forward: String,
 }
 
 /// A running guest. Dropping it ends it.
@@ -79,7 +89,17 @@ impl Machine {
         let at = |name: &str| run_dir.0.join(name).display().to_string();
         fs::write(at("initrd"), initramfs::make(config.kernel, Path::new(BUSYBOX))?)?;
 
-        let mut qemu = Command::new("qemu-system-x86_64");
+        let mut qemu = match config.network {
+            None => Command::new("qemu-system-x86_64"),
+            Some(network) => {
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--net=/proc/{}/ns/net", network.of_pid)).arg("qemu-system-x86_64");
+                command
+                    .args(["-netdev", &format!("user,id=network,hostfwd={}", network.forward)])
+                    .args(["-device", "virtio-net-pci,netdev=network,romfile="]);
+                command
+            }
+        };
         let acceleration = env::var("KHARD_VM_ACCEL").unwrap_or_else(|_| "tcg,thread=single".to_owned());
         qemu.args(["-machine", "q35,memory-backend=memory", "-accel", &acceleration, "-cpu", "max"])
             .args(["-smp", &config.cpus.to_string(), "-m", &format!("{}M", config.memory_mib)])

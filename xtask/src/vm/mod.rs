@@ -18,6 +18,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::Args;
 
+pub(crate) use machine::Network;
 pub(crate) use rootfs::absent;
 pub(crate) use session::{Outcome, Session, Stream};
 
@@ -70,7 +71,7 @@ pub(crate) fn verb(paths: &Paths, args: &VmArgs) -> Result<u8> {
     let built = build::all(paths)?;
     let suite = args.suite.clone().unwrap_or_else(debian::suite);
     let parts = Parts::make(paths, &args.kernel, &suite, &built.bin_dir)?;
-    let options = Options { append: &args.append, cpus: args.smp, memory_mib: args.memory };
+    let options = Options { append: &args.append, cpus: args.smp, memory_mib: args.memory, network: None };
     let mut session = parts.boot(paths, &share, &options, args.command.is_empty())?;
     let outcome = if args.command.is_empty() {
         session.shell()?
@@ -115,11 +116,13 @@ pub(crate) struct Options<'a> {
     pub cpus: u32,
     /// Memory.
     pub memory_mib: u32,
+    /// A network card.
+    pub network: Option<Network>,
 }
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self { append: "", cpus: 1, memory_mib: 2048 }
+        Self { append: "", cpus: 1, memory_mib: 2048, network: None }
     }
 }
 
@@ -148,6 +151,7 @@ impl Parts {
             cpus: options.cpus,
             memory_mib: options.memory_mib,
             append: options.append,
+            network: options.network.as_ref(),
             interactive,
         };
         Session::boot(paths, &config).context("guest")
