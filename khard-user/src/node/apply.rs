@@ -1,6 +1,9 @@
 //! `khard apply`: owns what has to change so that profiles are in force, and what forbids it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use khard_profile::apparmor_text::Mode;
 use rustix::fs::{Access, access};
@@ -218,10 +221,15 @@ fn carry_out(
         };
         ledger.apparmor.insert(profile.name.clone(), entry);
     }
+    let mut new_folders = BTreeSet::new();
     for profile in seccomp.iter().filter(|profile| profile.writes) {
-        ledger.seccomp.insert(profile.applied.file.clone(), sha256(&profile.json));
+        let file = &profile.applied.file;
+        let missing = file.ancestors().skip(1).take_while(|folder| !places.below_root(folder).exists());
+        new_folders.extend(missing.map(Path::to_owned));
+        ledger.seccomp.insert(file.clone(), sha256(&profile.json));
     }
-    Changes::make(places, |changes| {
+    ledger.folders.extend(new_folders.iter().cloned());
+    let made = Changes::make(places, |changes| {
         changes.write_ledger(ledger)?;
         for profile in apparmor {
             if profile.writes {
@@ -242,7 +250,18 @@ fn carry_out(
             changes.write(&dir, &name, &profile.json)?;
         }
         changes.write_ledger(ledger)
-    })
+    });
+    if made.is_err() {
+        remove_empty(places, new_folders.into_iter().rev());
+    }
+    made
+}
+
+/// Removes folders, but not if somebody else has something in them.
+pub(super) fn remove_empty(places: &Places, folders: impl Iterator<Item = PathBuf>) {
+    for folder in folders {
+        let _ = std::fs::remove_dir(places.below_root(&folder));
+    }
 }
 
 /// As the ledger has it before the kernel's hash is known. What is not loaded anew stays as it was.

@@ -2,7 +2,7 @@
 //! since by somebody else is not khard's any more.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     fs::File,
     path::{Path, PathBuf},
@@ -34,6 +34,9 @@ pub(super) struct Ledger {
     pub(super) apparmor: BTreeMap<String, Profile>,
     /// Hashes of seccomp profiles, by their files.
     pub(super) seccomp: BTreeMap<PathBuf, String>,
+    /// Folders that khard made for them.
+    #[serde(default)]
+    pub(super) folders: BTreeSet<PathBuf>,
 }
 
 /// An AppArmor profile.
@@ -60,7 +63,12 @@ pub(super) struct InKernel {
 
 impl Default for Ledger {
     fn default() -> Self {
-        Self { version: VERSION, apparmor: BTreeMap::new(), seccomp: BTreeMap::new() }
+        Self {
+            version: VERSION,
+            apparmor: BTreeMap::new(),
+            seccomp: BTreeMap::new(),
+            folders: BTreeSet::new(),
+        }
     }
 }
 
@@ -76,6 +84,15 @@ impl Ledger {
             return Err(failed(serde::de::Error::custom(found)));
         }
         Ok(ledger)
+    }
+
+    /// Forgets the folders in which khard has no profile any more. Returns them, the innermost first.
+    pub(super) fn forget_folders(&mut self) -> Vec<PathBuf> {
+        let is_needed = |folder: &PathBuf| self.seccomp.keys().any(|file| file.starts_with(folder));
+        let (needed, others): (BTreeSet<_>, BTreeSet<_>) =
+            std::mem::take(&mut self.folders).into_iter().partition(is_needed);
+        self.folders = needed;
+        others.into_iter().rev().collect()
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     NodeError,
-    apply::{KernelHolds, not_in_use},
+    apply::{KernelHolds, not_in_use, remove_empty},
     changes::Changes,
     folder_of,
     found::Found,
@@ -74,6 +74,7 @@ pub fn remove(places: &Places, what: &[String], needs: &[Needs], force: bool) ->
     }
     ledger.apparmor.retain(|name, _| !removed.apparmor.contains(name));
     ledger.seccomp.retain(|file, _| !removed.seccomp.contains(file));
+    let folders = ledger.forget_folders();
     Changes::make(places, |changes| {
         for name in loaded {
             changes.unload(name)?;
@@ -84,6 +85,7 @@ pub fn remove(places: &Places, what: &[String], needs: &[Needs], force: bool) ->
         }
         changes.write_ledger(&ledger)
     })?;
+    remove_empty(places, folders.into_iter());
     if ledger.is_empty() {
         // Folders of khard's own, if nothing is left in them.
         let _ = std::fs::remove_dir(places.state.join("apparmor.d"));

@@ -325,6 +325,31 @@ fn removing_leaves_nothing() {
 }
 
 #[test]
+fn a_folder_that_khard_made_goes_with_its_last_profile_and_no_other_does() {
+    let of_kubelet = "var/lib/kubelet/seccomp";
+    let refused = |node: &Node| node.output("b", &format!("{}# REFUSED\n", text("khard-b")));
+    let both = |node: &Node, others: Option<&str>| {
+        if let Some(file) = others {
+            fs::create_dir_all(node.path(of_kubelet)).unwrap();
+            fs::write(node.path(of_kubelet).join(file), "{}").unwrap();
+        }
+        let dir = node.output("web", &text("khard-web"));
+        node.apply(&[&dir]).unwrap();
+        remove(&node.places, &[dir.to_str().unwrap().to_owned()], &[], false).unwrap();
+        node.path(of_kubelet).exists()
+    };
+    assert!(!both(&Node::new(), None));
+    assert!(both(&Node::new(), Some("others.json")));
+    // It was there before, and is empty again.
+    let node = Node::new();
+    fs::create_dir(node.path(of_kubelet)).unwrap();
+    assert!(both(&node, None));
+    let node = Node::new();
+    node.apply(&[&refused(&node)]).unwrap_err();
+    assert!(!node.path(of_kubelet).exists(), "undone");
+}
+
+#[test]
 fn when_the_second_of_two_cannot_be_removed_the_first_comes_back() {
     let node = Node::new();
     let (a, b) = (node.output("a", &text("khard-a")), node.output("b", &text("khard-stuck")));
