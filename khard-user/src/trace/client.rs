@@ -152,7 +152,7 @@ impl Client {
         Self {
             duration: options.duration,
             until_quiet: options.until_quiet,
-            is_awaited: options.request.wait && !matches!(options.source, Source::Here { command: Some(_) }),
+            is_awaited: options.request.wait,
             agent_has_signals: matches!(options.source, Source::Here { .. }),
             ..Self::of_viewer(keep, ui)
         }
