@@ -82,6 +82,16 @@ impl User {
         Self::find(text, &passwd, &group).ok_or_else(|| CommandError::NoSuchUser(text.to_owned()))
     }
 
+    /// Its user id.
+    pub fn uid(&self) -> u32 {
+        self.uid
+    }
+
+    /// Its group's id.
+    pub fn gid(&self) -> u32 {
+        self.gid
+    }
+
     fn find(text: &str, passwd: &str, group: &str) -> Option<Self> {
         if let Some((uid, gid)) = text.split_once(':') {
             let (uid, gid) = (uid.parse().ok()?, gid.parse().ok()?);

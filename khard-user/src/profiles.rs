@@ -73,7 +73,7 @@ pub const SUMMARY_FILE: &str = "summary.md";
 pub fn apparmor_file(subject: &Subject) -> String {
     let name = match subject {
         Subject::Command { program: path } | Subject::Cgroup { path } => path.to_string_lossy().into_owned(),
-        Subject::Container { container, .. } => container.clone(),
+        Subject::Docker { name: container, .. } | Subject::Container { container, .. } => container.clone(),
     };
     let last = name.rsplit('/').next().unwrap_or_default();
     format!("{}.apparmor", file_name(last))

@@ -47,6 +47,7 @@ fn replica(nth: u64, image_id: &str, calls: &[&str]) -> Recording {
         joiners: 0,
         container: Some(ContainerRun {
             container_id: format!("{nth:064x}"),
+            name: String::new(),
             sandbox_id: format!("{nth:064x}"),
             pod,
             attempt: 0,

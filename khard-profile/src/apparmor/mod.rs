@@ -405,7 +405,7 @@ impl Maker<'_> {
                 max_states: fold::MAX_STATES,
             });
         }
-        let is_container = matches!(recording.subject(), Subject::Container { .. });
+        let is_container = recording.subject().is_container();
         self.flags.attach_disconnected |= is_container;
         floor::rules(is_container).for_each(|rule| self.rules.add(rule));
         if !self.rules.iter().any(|rule| matches!(rule.what, What::File { .. })) {
@@ -564,6 +564,7 @@ fn head(recording: &Recording, phases: PhaseSet, warnings: &[String]) -> Vec<Str
     let subject = match recording.subject() {
         Subject::Command { program } => format!("command {}", terminal(program.as_slice())),
         Subject::Cgroup { path } => format!("cgroup {}", terminal(path.as_slice())),
+        Subject::Docker { name, .. } => format!("container {}", terminal(name.as_bytes())),
         Subject::Container { namespace, workload, container, .. } => {
             let [container, workload, namespace] =
                 [container, workload, namespace].map(|name| terminal(name.as_bytes()));

@@ -33,13 +33,13 @@ pub use run::{
 };
 pub use run_set::RunSet;
 use run_set::RunTable;
-pub use subject::{Subject, WorkloadFrom};
+pub use subject::{NameFrom, Subject, WorkloadFrom};
 pub use syscall::{Abi, RefusedCall, Seen, Sighting, SyscallKey, Witness};
 
 use crate::Bytes;
 
 /// The version of the JSON form that this crate writes, and the newest that it reads.
-pub const SCHEMA_VERSION: u32 = 4;
+pub const SCHEMA_VERSION: u32 = 5;
 
 /// What one subject did, over one or more runs.
 ///

@@ -185,17 +185,20 @@ pub enum Ended {
     AgentLost,
 }
 
-/// What CRI said about the container's instance.
+/// What the container runtime said about the container's instance. What only a pod has is empty for one that is in none.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ContainerRun {
     /// The container's id.
     pub container_id: String,
+    /// Its own name, of one that is in no pod; Docker may have made it up.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
     /// The pod sandbox's id.
     pub sandbox_id: String,
     /// The pod's full name, with a generated suffix if it has one.
     pub pod: String,
-    /// Which start of this container in its pod, from 0.
+    /// Which start of this container in its pod, or by Docker itself, from 0.
     pub attempt: u32,
     /// The image as it was asked for.
     pub image: String,
@@ -211,9 +214,9 @@ pub struct Runtime {
     pub name: String,
     /// Its version, as it says it (`1.1.5+ds1`).
     pub version: Option<String>,
-    /// The CRI runtime handler that the pod asked for; empty is the default.
+    /// The CRI runtime handler that the pod asked for; empty is the default, and with Docker.
     pub handler: String,
-    /// The CRI runtime, such as `containerd 1.6.20`.
+    /// The container runtime, such as `containerd 1.6.20`.
     pub manager: Option<String>,
 }
 

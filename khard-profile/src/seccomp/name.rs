@@ -3,13 +3,14 @@
 
 use crate::recording::Subject;
 
-/// `khard-NAMESPACE-WORKLOAD-CONTAINER-HASH`, or `khard-PROGRAM-HASH`: only lower-case letters, digits, dots and dashes, so
+/// `khard-NAMESPACE-WORKLOAD-CONTAINER-HASH`, or `khard-PROGRAM-HASH`, or `khard-CONTAINER-HASH` without a pod: only lower-case letters, digits, dots and dashes, so
 /// that it can stand in a path, a command or YAML without quotes. The hash is eight digits of the profile's content.
 pub fn profile_name(subject: &Subject, profile_json: &[u8]) -> String {
     let last_of = |path: &[u8]| path.rsplit(|byte| *byte == b'/').next().unwrap_or_default().to_vec();
     let parts = match subject {
         Subject::Command { program } => vec![last_of(program.as_slice())],
         Subject::Cgroup { path } => vec![last_of(path.as_slice())],
+        Subject::Docker { name, .. } => vec![name.as_bytes().to_vec()],
         Subject::Container { namespace, workload, container, .. } => {
             [namespace, workload, container].map(|name| name.as_bytes().to_vec()).into()
         }

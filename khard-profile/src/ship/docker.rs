@@ -189,7 +189,7 @@ impl Docker {
 fn service(subject: &Subject) -> String {
     let path = match subject {
         Subject::Command { program: path } | Subject::Cgroup { path } => path.to_string_lossy().into_owned(),
-        Subject::Container { container, .. } => container.clone(),
+        Subject::Docker { name: container, .. } | Subject::Container { container, .. } => container.clone(),
     };
     let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     let plain = |c: char| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '-' };

@@ -206,6 +206,7 @@ impl Shipment {
         match &self.subject {
             Subject::Command { .. } => Err(ShipError::NoPod("command")),
             Subject::Cgroup { .. } => Err(ShipError::NoPod("cgroup")),
+            Subject::Docker { .. } => Err(ShipError::NoPod("container of Docker's")),
             Subject::Container { namespace, workload, workload_from, container } => {
                 Ok((namespace, workload, *workload_from, container))
             }

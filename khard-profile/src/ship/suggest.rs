@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::apparmor::words;
 use crate::escape::terminal;
 use crate::recording::{
-    Access, AccessKey, Class, FileOp, FilePerms, From, Observed, Outcome, Recording, Seen, Subject,
+    Access, AccessKey, Class, FileOp, FilePerms, From, Observed, Outcome, Recording, Seen,
 };
 use crate::seccomp::Policy;
 
@@ -41,7 +41,7 @@ impl Suggestions {
             return suggestions;
         }
         suggestions.take_capabilities(recording);
-        if matches!(recording.subject(), Subject::Container { .. }) {
+        if recording.subject().is_container() {
             suggestions.look_for_writes(recording);
         } else {
             suggestions

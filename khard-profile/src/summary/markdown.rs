@@ -340,7 +340,7 @@ fn files(page: &mut String, summary: &Summary, seccomp_json: Option<&[u8]>) {
                 "Put it on each node, and name it in the container's security context:\n\n```sh\ninstall -D -m 0644 seccomp.json /var/lib/kubelet/seccomp/{name}.json\n```\n\n```yaml\nsecurityContext:\n  seccompProfile:\n    type: Localhost\n    localhostProfile: {name}.json\n```"
             );
         }
-        Subject::Command { .. } | Subject::Cgroup { .. } => {
+        Subject::Docker { .. } | Subject::Command { .. } | Subject::Cgroup { .. } => {
             page.push_str("Run a container under it:\n\n```sh\ndocker run --security-opt seccomp=seccomp.json IMAGE\n```\n");
         }
     }

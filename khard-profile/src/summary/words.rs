@@ -61,6 +61,7 @@ pub(super) fn subject(subject: &Subject) -> Vec<(&'static str, &[u8])> {
     match subject {
         Subject::Command { program } => vec![("command", program.as_slice())],
         Subject::Cgroup { path } => vec![("cgroup", path.as_slice())],
+        Subject::Docker { name, .. } => vec![("container", name.as_bytes())],
         Subject::Container { namespace, workload, container, .. } => vec![
             ("container", container.as_bytes()),
             ("of", workload.as_bytes()),
@@ -69,7 +70,7 @@ pub(super) fn subject(subject: &Subject) -> Vec<(&'static str, &[u8])> {
     }
 }
 
-/// How the workload's name came about, unless it is just the pod's.
+/// The pod's label by which the workload's name came about, unless it is just the pod's.
 pub(super) fn derivation(subject: &Subject) -> Option<&'static str> {
     let Subject::Container { workload_from, .. } = subject else { return None };
     match workload_from {

@@ -85,9 +85,9 @@ fn edited(from: &str, to: &str) -> Result<Recording, ReadError> {
 
 #[test]
 fn a_newer_version_is_refused_with_both_numbers() {
-    let error = edited("\"khard_recording\":4", "\"khard_recording\":7,\"new\":{}").unwrap_err();
-    assert!(matches!(error, ReadError::Newer { found: 7, supported: 4 }));
-    assert!(error.to_string().contains('7') && error.to_string().contains('4'));
+    let error = edited("\"khard_recording\":5", "\"khard_recording\":7,\"new\":{}").unwrap_err();
+    assert!(matches!(error, ReadError::Newer { found: 7, supported: 5 }));
+    assert!(error.to_string().contains('7') && error.to_string().contains('5'));
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn what_is_no_recording_is_refused_as_such() {
         assert!(matches!(Recording::from_json(text.as_bytes()), Err(ReadError::NotARecording(_))), "{text}");
     }
     assert!(matches!(
-        edited("\"khard_recording\":4", "\"khard_recording\":0"),
+        edited("\"khard_recording\":5", "\"khard_recording\":0"),
         Err(ReadError::NoSuchVersion(0))
     ));
 }
@@ -105,7 +105,7 @@ fn what_is_no_recording_is_refused_as_such() {
 fn unknown_keys_and_missing_coverage_are_refused() {
     assert!(matches!(
         edited("\"abi\":", "\"colour\":1,\"abi\":"),
-        Err(ReadError::Malformed { version: 4, .. })
+        Err(ReadError::Malformed { version: 5, .. })
     ));
     assert!(matches!(
         edited("\"coverage\":{\"syscalls\"", "\"coverage\":{\"x\""),
@@ -315,13 +315,32 @@ fn one_of_each_of_version_2() -> Recording {
 }
 
 #[test]
-fn the_form_of_version_4_stays_as_it_is() {
+fn the_form_of_version_5_stays_as_it_is() {
     let recording = one_of_each();
     let classes: std::collections::BTreeSet<_> =
         recording.accesses().keys().map(|key| key.what.class()).collect();
     assert_eq!(classes.len(), Class::ALL.len(), "a class has no access here");
     let json = recording.to_json().unwrap();
     insta::assert_snapshot!(without_version(&String::from_utf8(json).unwrap()));
+}
+
+#[test]
+fn a_container_without_a_pod_is_written_and_read_as_it_is() {
+    let subject = Subject::of_docker("thirsty_euler", &std::collections::BTreeMap::new(), "web/nginx:1");
+    let mut recording = Recording::new(subject);
+    let mut run = run(0);
+    let of_docker = |its: ContainerRun| ContainerRun {
+        name: "thirsty_euler".to_owned(),
+        sandbox_id: String::new(),
+        pod: String::new(),
+        ..its
+    };
+    run.container = run.container.map(of_docker);
+    recording.add_run(run);
+    let json = String::from_utf8(recording.to_json().unwrap()).unwrap();
+    assert!(json.contains(r#""subject":{"kind":"docker","name":"nginx","name_from":"image"}"#), "{json}");
+    assert!(json.contains(r#""name":"thirsty_euler","sandbox_id":"","pod":"","#), "{json}");
+    assert_eq!(Recording::from_json(json.as_bytes()).unwrap(), recording);
 }
 
 /// As khard wrote it when version 2 was its newest.
@@ -351,10 +370,10 @@ fn version_1_is_read_and_says_that_its_khard_saw_no_access() {
 }
 
 #[test]
-fn version_1_is_written_again_as_version_4_without_a_loss() {
+fn version_1_is_written_again_as_version_5_without_a_loss() {
     let read = Recording::from_json(VERSION_1).unwrap();
     let json = read.to_json().unwrap();
-    assert!(json.starts_with(b"{\n\"khard_recording\":4,"));
+    assert!(json.starts_with(b"{\n\"khard_recording\":5,"));
     assert_eq!(Recording::from_json(&json).unwrap(), read);
 }
 

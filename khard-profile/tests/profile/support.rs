@@ -32,6 +32,7 @@ pub(crate) fn run(nth: u64) -> Run {
         joiners: 1,
         container: Some(ContainerRun {
             container_id: "0a1b".repeat(16),
+            name: String::new(),
             sandbox_id: "2c3d".repeat(16),
             pod: "web-7d4b9c-x2x4z".to_owned(),
             attempt: u32::try_from(nth).unwrap(),

@@ -1,21 +1,23 @@
-//! Pods and containers as targets: finds out from the runtime whose a newborn cgroup is, and which ones run
+//! Pods and containers as targets: finds out from the runtimes whose a newborn cgroup is, and which ones run
 //! already. Questions are asked beside the loop, so that a slow runtime delays names, never records.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    future::poll_fn,
     os::unix::ffi::OsStrExt,
     path::PathBuf,
+    task::Poll,
     time::{Duration, Instant},
 };
 
 use tokio::task::JoinSet;
 
-use super::{AgentError, identity};
+use super::{AgentError, docker_run::DockerRun, identity};
 use crate::{
     causes::with_causes,
     runtime::{
-        Change, Container, ContainerDetails, ContainerId, ContainerState, Pod, Runtime, RuntimeError, Watch,
-        WatchFilter, cgroup_name,
+        self, Change, Container, ContainerDetails, ContainerId, ContainerState, Pod, Runtime, RuntimeError,
+        Wanted, Watch, WatchFilter, cgroup_name,
     },
     session::{Birth, Session},
     stream::{SubjectId, Target},
@@ -25,7 +27,8 @@ impl Target {
     fn wants(&self, container: &Container) -> bool {
         match self {
             Self::Pod { container: only, .. } | Self::Labelled { container: only, .. } => {
-                self.wants_pod(&container.pod) && only.as_ref().is_none_or(|only| *only == container.name)
+                container.pod.as_ref().is_some_and(|pod| self.wants_pod(pod))
+                    && only.as_ref().is_none_or(|only| *only == container.name)
             }
             Self::Container(key) => {
                 container.name == *key || (key.len() >= 8 && container.id.0.starts_with(key.as_str()))
@@ -52,26 +55,34 @@ const NAMELESS_FOR: Duration = Duration::from_secs(15);
 /// Between two questions about the same container.
 const ASK_AGAIN: Duration = Duration::from_millis(300);
 
-/// What came in from the runtime.
+/// What came in from a runtime.
 pub(super) enum Event {
-    Change(Box<Change>),
+    /// From the one at this place.
+    Change(usize, Box<Change>),
     Answer(Box<Answer>),
 }
 
 /// The answer to "who is this?".
 pub(super) struct Answer {
     id: ContainerId,
-    /// `None`: the runtime does not know it.
+    /// `None`: no runtime knows it.
     result: Result<Option<Found>, RuntimeError>,
 }
 
-/// A container, and its details as far as they can be had.
-type Found = (Container, Result<ContainerDetails, RuntimeError>);
+/// A container, its details as far as they can be had, and which runtime has it.
+struct Found {
+    container: Container,
+    details: Result<ContainerDetails, RuntimeError>,
+    runtime: usize,
+}
 
 /// What is known of one container id.
 #[derive(Default)]
 struct Known {
-    container: Option<Container>,
+    /// With the place of the runtime that has it.
+    container: Option<(Container, usize)>,
+    /// As they were when they were last to be had.
+    details: Option<ContainerDetails>,
     instance: Option<SubjectId>,
     /// Its cgroup's birth, kept until it has a name.
     birth: Option<Birth>,
@@ -83,14 +94,21 @@ struct Known {
     is_unfinished: bool,
 }
 
+impl Known {
+    fn is_wanted_by(&self, target: &Target) -> bool {
+        self.container.as_ref().is_some_and(|(container, _)| target.wants(container))
+    }
+}
+
 /// The container targets of a recording.
 pub(super) struct Containers {
     targets: Vec<Target>,
     /// Targets may come later.
     waits: bool,
-    runtime: Option<Runtime>,
-    manager: String,
-    watch: Option<Watch>,
+    /// A `docker run` whose container is a target once it is made.
+    followed: Option<DockerRun>,
+    runtimes: Vec<Runtime>,
+    watches: Vec<Watch>,
     known: BTreeMap<ContainerId, Known>,
     questions: JoinSet<Answer>,
     /// Live sandboxes of wanted pods, and whether there has been one.
@@ -98,7 +116,8 @@ pub(super) struct Containers {
     seen_pods: Vec<Pod>,
     /// Sandboxes of wanted pods that are over, seen alive or not.
     ended_pods: BTreeSet<String>,
-    is_lost: bool,
+    /// The runtimes that cannot be asked, by their places.
+    lost: BTreeSet<usize>,
     was_lost: bool,
     /// Containers that run in a sandbox of their own kernel; only said once.
     refused: BTreeSet<ContainerId>,
@@ -108,32 +127,44 @@ impl Containers {
     /// Connects, if there is something to ask for, and finds the targets that must be there.
     pub(super) async fn connect(
         targets: &[Target],
+        followed: Option<DockerRun>,
         endpoint: Option<&str>,
         wait: bool,
     ) -> Result<Self, AgentError> {
-        let runtime = if targets.is_empty() { None } else { Some(Runtime::connect(endpoint).await?) };
-        let mut targets = targets.to_vec();
-        if let Some(runtime) = runtime.as_ref().filter(|_| !wait) {
-            for target in &mut targets {
-                check_exists(runtime, target).await?;
+        let needs_pods = |target: &Target| matches!(target, Target::Pod { .. } | Target::Labelled { .. });
+        let runtimes = match &followed {
+            None if targets.is_empty() => Vec::new(),
+            Some(run) if targets.is_empty() => {
+                runtime::connect(endpoint.or(run.host.as_deref()), Wanted::DockerRun).await?
             }
+            _ if targets.iter().all(needs_pods) && followed.is_none() => {
+                runtime::connect(endpoint, Wanted::Pods).await?
+            }
+            _ => runtime::connect(endpoint, Wanted::Containers).await?,
+        };
+        let described = || runtimes.iter().map(Runtime::describe).collect::<Vec<_>>().join(", ");
+        if targets.iter().any(needs_pods) && !runtimes.iter().any(Runtime::has_pods) {
+            return Err(RuntimeError::NoPods { runtime: described() }.into());
         }
-        let manager = runtime.as_ref().map(|runtime| {
-            let version = runtime.version();
-            format!("{} {}", version.name, version.version)
-        });
+        if followed.is_some() && runtimes.iter().all(Runtime::has_pods) {
+            return Err(RuntimeError::NotDocker { runtime: described() }.into());
+        }
+        let mut targets = targets.to_vec();
+        for target in targets.iter_mut().filter(|_| !wait) {
+            check_exists(&runtimes, target).await?;
+        }
         Ok(Self {
             targets,
             waits: wait,
-            runtime,
-            manager: manager.unwrap_or_default(),
-            watch: None,
+            followed,
+            runtimes,
+            watches: Vec::new(),
             known: BTreeMap::new(),
             questions: JoinSet::new(),
             live_pods: BTreeSet::new(),
             seen_pods: Vec::new(),
             ended_pods: BTreeSet::new(),
-            is_lost: false,
+            lost: BTreeSet::new(),
             was_lost: false,
             refused: BTreeSet::new(),
         })
@@ -143,27 +174,33 @@ impl Containers {
     pub(super) fn start(&mut self) {
         // One watch for all targets: their number is small, and a list is a list.
         let filter = match self.targets.as_slice() {
-            [Target::Pod { namespace, name, .. }] => {
+            [Target::Pod { namespace, name, .. }] if self.followed.is_none() => {
                 WatchFilter { namespace: Some(namespace.clone()), pod: Some(name.clone()), container: None }
             }
             _ => WatchFilter::default(),
         };
-        self.watch = self.runtime.as_ref().map(|runtime| runtime.watch(filter));
+        self.watches = self.runtimes.iter().map(|runtime| runtime.watch(filter.clone())).collect();
     }
 
+    /// Whether there is anybody to ask.
     pub(super) fn is_active(&self) -> bool {
-        self.watch.is_some()
+        !self.runtimes.is_empty()
     }
 
     /// The next thing to take in. Cancel safe.
     pub(super) async fn next(&mut self) -> Event {
-        let Some(watch) = &mut self.watch else { return std::future::pending().await };
+        let Self { watches, questions, .. } = self;
+        let change = poll_fn(|cx| {
+            let mut ready = watches.iter_mut().map(|watch| watch.poll_next(cx)).enumerate();
+            let change = ready.find_map(|(at, polled)| match polled {
+                Poll::Ready(Some(change)) => Some((at, change)),
+                Poll::Ready(None) | Poll::Pending => None,
+            });
+            change.map_or(Poll::Pending, Poll::Ready)
+        });
         tokio::select! {
-            change = watch.next() => match change {
-                Some(change) => Event::Change(Box::new(change)),
-                None => std::future::pending().await,
-            },
-            Some(answer) = self.questions.join_next(), if !self.questions.is_empty() => match answer {
+            (at, change) = change => Event::Change(at, Box::new(change)),
+            Some(answer) = questions.join_next(), if !questions.is_empty() => match answer {
                 Ok(answer) => Event::Answer(Box::new(answer)),
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
             },
@@ -173,13 +210,14 @@ impl Containers {
     /// Takes in what came.
     pub(super) fn take(&mut self, event: Event, session: &mut Session) -> Result<(), AgentError> {
         match event {
-            Event::Change(change) => self.take_change(*change),
+            Event::Change(at, change) => self.take_change(*change, at),
             Event::Answer(answer) => self.take_answer(*answer, session)?,
         }
         Ok(())
     }
 
-    fn take_change(&mut self, change: Change) {
+    /// `at`: the runtime's place.
+    fn take_change(&mut self, change: Change, at: usize) {
         match change {
             Change::PodAppeared(pod) => {
                 if pod.is_ready && self.wants_pod(&pod) {
@@ -193,14 +231,14 @@ impl Containers {
                     self.ended_pods.insert(pod.id.0);
                 }
             }
-            Change::Appeared(container) | Change::Started(container) => self.meet(container),
+            Change::Appeared(container) | Change::Started(container) => self.meet(container, at),
             Change::Stopped(container) | Change::Removed(container) => {
                 if let Some(known) = self.known.get_mut(&container.id) {
-                    known.container = Some(container);
+                    known.container = Some((container, at));
                 }
             }
             Change::RuntimeLost(error) => {
-                self.is_lost = true;
+                self.lost.insert(at);
                 self.was_lost = true;
                 tracing::warn!(
                     "lost the container runtime ({}): recording goes on, containers that start now get their names when it is back",
@@ -208,28 +246,47 @@ impl Containers {
                 );
             }
             Change::RuntimeBack => {
-                self.is_lost = false;
+                self.lost.remove(&at);
                 tracing::info!("the container runtime is back");
             }
         }
     }
 
-    /// A container that the runtime lists.
-    fn meet(&mut self, container: Container) {
+    /// A container that a runtime lists.
+    fn meet(&mut self, container: Container, at: usize) {
+        self.learn_followed();
         let wanted = self.targets.iter().any(|target| target.wants(&container));
-        let runs = container.state == ContainerState::Running;
+        let state = container.state;
         let known = self.known.entry(container.id.clone()).or_default();
         let id = container.id.clone();
-        known.container = Some(container);
+        known.container = Some((container, at));
         known.is_stranger = !wanted;
-        if wanted && runs && (known.instance.is_none() || known.is_unfinished) {
+        let is_to_be_asked = match state {
+            ContainerState::Running => known.instance.is_none() || known.is_unfinished,
+            // One that is removed with its end may be gone when its cgroup is seen.
+            ContainerState::Created => known.details.is_none(),
+            ContainerState::Exited | ContainerState::Unknown => false,
+        };
+        if wanted && is_to_be_asked {
+            self.ask(&id);
+        }
+    }
+
+    /// Makes the container of a `docker run` a target as soon as there is one.
+    fn learn_followed(&mut self) {
+        let Some(id) = self.followed.as_ref().and_then(DockerRun::container) else { return };
+        let target = Target::Container(id.0.clone());
+        if !self.targets.contains(&target) {
+            self.targets.push(target);
+            let known = self.known.entry(id.clone()).or_default();
+            known.is_stranger = false;
             self.ask(&id);
         }
     }
 
     /// Whether a newborn cgroup may be a container that is wanted; asks if it is not known.
-    pub(super) fn consider(&mut self, birth: &Birth) -> bool {
-        if self.runtime.is_none() {
+    pub(super) fn consider(&mut self, birth: &Birth, session: &Session) -> bool {
+        if self.runtimes.is_empty() {
             return false;
         }
         let path = birth.path.as_os_str().as_bytes();
@@ -239,25 +296,32 @@ impl Containers {
             return false;
         };
         let id = ContainerId(name.id.to_owned());
+        // Written before the container is started, and so before this birth.
+        self.learn_followed();
         let known = self.known.entry(id.clone()).or_default();
+        let before = known.instance.and_then(|instance| session.instance(instance));
+        if before.is_some_and(|one| one.cgroup_path == birth.path && one.cgroup_id != birth.cgroup_id) {
+            // Docker starts a container again by the same id.
+            (known.instance, known.birth, known.asked_at) = (None, None, None);
+        }
         // The outermost cgroup of that name is the container's own; the others are inside it.
-        if known.birth.as_ref().is_none_or(|kept| birth.path.as_os_str().len() < kept.path.as_os_str().len())
-        {
+        let is_outer = |kept: &Birth| birth.path.as_os_str().len() < kept.path.as_os_str().len();
+        let is_later = |kept: &Birth| birth.path == kept.path && birth.cgroup_id > kept.cgroup_id;
+        if known.birth.as_ref().is_none_or(|kept| is_outer(kept) || is_later(kept)) {
             known.birth = Some(birth.clone());
         }
         if known.is_stranger {
             return false;
         }
-        let is_over = birth.since.elapsed() > NAMELESS_FOR && !self.is_lost && !known.is_asked;
+        let is_over = birth.since.elapsed() > NAMELESS_FOR && self.lost.is_empty() && !known.is_asked;
         if !is_over {
             self.ask(&id);
         }
         !is_over
     }
 
-    /// Asks the runtime about a container, unless that is under way or was just tried.
+    /// Asks the runtimes about a container, unless that is under way or was just tried.
     fn ask(&mut self, id: &ContainerId) {
-        let Some(runtime) = &self.runtime else { return };
         let known = self.known.entry(id.clone()).or_default();
         let is_settled = known.instance.is_some() && !known.is_unfinished;
         if known.is_asked || is_settled || known.asked_at.is_some_and(|at| at.elapsed() < ASK_AGAIN) {
@@ -265,21 +329,9 @@ impl Containers {
         }
         known.is_asked = true;
         known.asked_at = Some(Instant::now());
-        let (runtime, id, last) = (runtime.clone(), id.clone(), known.container.clone());
+        let (runtimes, id, last) = (self.runtimes.clone(), id.clone(), known.container.clone());
         self.questions.spawn(async move {
-            let found = match runtime.container(&id).await {
-                // Gone already: what the last list said must do.
-                Ok(found) => Ok(found.or(last)),
-                Err(error) => Err(error),
-            };
-            let result = match found {
-                Ok(Some(container)) => {
-                    let details = runtime.details(&container).await;
-                    Ok(Some((container, details)))
-                }
-                Ok(None) => Ok(None),
-                Err(error) => Err(error),
-            };
+            let result = ask_all(&runtimes, &id, last).await;
             Answer { id, result }
         });
     }
@@ -288,7 +340,7 @@ impl Containers {
         let Answer { id, result } = answer;
         let known = self.known.entry(id.clone()).or_default();
         known.is_asked = false;
-        let (container, details) = match result {
+        let Found { container, details, runtime } = match result {
             Ok(Some(found)) => found,
             Ok(None) => return Ok(()),
             Err(error) => {
@@ -300,9 +352,9 @@ impl Containers {
             known.is_stranger = true;
             return Ok(());
         }
-        known.container = Some(container.clone());
+        known.container = Some((container.clone(), runtime));
         let details = match details {
-            Ok(details) => Some(details),
+            Ok(details) => Some(known.details.insert(details).clone()),
             Err(error @ (RuntimeError::Sandboxed { .. } | RuntimeError::NoOwnCgroup { .. })) => {
                 known.is_stranger = true;
                 if self.refused.insert(id) {
@@ -315,9 +367,11 @@ impl Containers {
                 tracing::debug!("asked for the details of {id}: {}", with_causes(&error));
                 return Ok(());
             }
-            Err(_) => None,
+            // Its process is gone with it.
+            Err(_) => known.details.clone().map(|details| ContainerDetails { pid: None, ..details }),
         };
-        let identity = identity::of_container(&container, details.as_ref(), &self.manager);
+        let manager = self.runtimes.get(runtime).map(Runtime::describe).unwrap_or_default();
+        let identity = identity::of_container(&container, details.as_ref(), &manager);
         known.is_unfinished = details.as_ref().is_none_or(|details| details.pid.is_none());
         if let Some(kept) = known.instance.and_then(|instance| session.identity_mut(instance)) {
             if kept.confinement.seccomp != identity.confinement.seccomp {
@@ -349,32 +403,32 @@ impl Containers {
     }
 
     /// Whether nothing more can come: each pod has been there and has ended, each container has been recorded.
-    pub(super) fn is_over(&self, session: &Session) -> bool {
+    pub(super) fn is_over(&mut self, session: &Session) -> bool {
+        self.learn_followed();
         let recorded = |target: &Target| {
-            self.known.values().any(|known| {
-                known.instance.is_some()
-                    && known.container.as_ref().is_some_and(|container| target.wants(container))
-            })
+            self.known.values().any(|one| one.instance.is_some() && one.is_wanted_by(target))
         };
         let refused = |target: &Target| {
-            self.refused.iter().any(|id| {
-                let container = self.known.get(id).and_then(|known| known.container.as_ref());
-                container.is_some_and(|container| target.wants(container))
-            })
+            self.refused.iter().filter_map(|id| self.known.get(id)).any(|one| one.is_wanted_by(target))
         };
         // A pod that came and went between two lists, or while the runtime was lost.
         let outlived = |target: &Target| {
             self.known.values().filter(|known| known.instance.is_some()).any(|known| {
-                let of_ended = |container: &&Container| self.ended_pods.contains(&container.pod.id.0);
-                known.container.as_ref().filter(of_ended).is_some_and(|container| target.wants(container))
+                let pod = known.container.as_ref().and_then(|(container, _)| container.pod.as_ref());
+                pod.is_some_and(|pod| self.ended_pods.contains(&pod.id.0)) && known.is_wanted_by(target)
             })
         };
+        let followed = self.followed.as_ref().and_then(DockerRun::container);
         let ended = |target: &Target| match target {
             // A roll-out can have a moment without any pod.
             Target::Labelled { .. } if self.waits => false,
             Target::Pod { .. } | Target::Labelled { .. } => {
                 let is_seen = self.seen_pods.iter().any(|pod| target.wants_pod(pod));
                 (is_seen || outlived(target)) && self.live_pods.is_empty()
+            }
+            // Asked only once the client has ended, and by then its container was started, or never will be.
+            Target::Container(key) if followed.as_ref().is_some_and(|id| id.0 == *key) => {
+                recorded(target) || refused(target) || !session.unclaimed().iter().any(|b| bears(b, key))
             }
             Target::Container(_) => recorded(target) || refused(target),
             Target::Every => false,
@@ -390,31 +444,60 @@ impl Containers {
         let instances: Vec<_> = self.known.values().filter_map(|known| known.instance).collect();
         for id in instances {
             if let Some(identity) = session.identity_mut(id) {
-                let end = if self.is_lost { " and did not come back" } else { "" };
+                let end = if !self.lost.is_empty() { " and did not come back" } else { "" };
                 identity.notes.push(format!(
-                    "the container runtime was lost{end}: containers of this pod that started meanwhile may be missing"
+                    "the container runtime was lost{end}: containers that started meanwhile may be missing"
                 ));
             }
         }
     }
 }
 
+/// Asks one runtime after the other. `last` is what the last list said: of one that is gone it must do.
+async fn ask_all(
+    runtimes: &[Runtime],
+    id: &ContainerId,
+    last: Option<(Container, usize)>,
+) -> Result<Option<Found>, RuntimeError> {
+    let mut failed = None;
+    for (at, runtime) in runtimes.iter().enumerate() {
+        match runtime.container(id).await {
+            Ok(Some(container)) => {
+                let details = runtime.details(&container).await;
+                return Ok(Some(Found { container, details, runtime: at }));
+            }
+            Ok(None) => {}
+            Err(error) => failed = Some(error),
+        }
+    }
+    let gone = |(container, runtime)| {
+        let details = Err(RuntimeError::Vanished { id: id.clone() });
+        Found { container, details, runtime }
+    };
+    failed.map_or_else(|| Ok(last.map(gone)), Err)
+}
+
 fn find_birth(session: &Session, id: &ContainerId) -> Option<Birth> {
-    session.unclaimed().into_iter().find(|birth| {
-        cgroup_name::parse_path(birth.path.as_os_str().as_bytes()).next().is_some_and(|name| name.id == id.0)
-    })
+    session.unclaimed().into_iter().find(|birth| bears(birth, &id.0))
+}
+
+/// Whether a cgroup's name says that it is this container's.
+fn bears(birth: &Birth, id: &str) -> bool {
+    cgroup_name::parse_path(birth.path.as_os_str().as_bytes()).next().is_some_and(|name| name.id == id)
 }
 
 /// Refuses a target that is not there. The start of an id becomes the whole id that it stands for.
-async fn check_exists(runtime: &Runtime, target: &mut Target) -> Result<(), AgentError> {
-    match target {
-        Target::Pod { namespace, name, container } => {
+async fn check_exists(runtimes: &[Runtime], target: &mut Target) -> Result<(), AgentError> {
+    let with_pods = runtimes.iter().find(|runtime| runtime.has_pods());
+    match (target, with_pods) {
+        (Target::Pod { namespace, name, container }, Some(runtime)) => {
             let pod = runtime.live_pod(namespace, name).await?;
             if let Some(only) = container {
                 let found = runtime.pod_containers(&pod).await?;
                 if !found.iter().any(|container| container.name == *only) {
                     let key = format!("{namespace}/{name}/{only}");
-                    return Err(RuntimeError::ContainerNotFound { key }.into());
+                    let asked = vec![runtime.describe()];
+                    return Err(RuntimeError::ContainerNotFound { key, asked }.into());
                 }
                 for container in
                     found.iter().filter(|c| c.name == *only && c.state == ContainerState::Running)
@@ -424,8 +507,7 @@ async fn check_exists(runtime: &Runtime, target: &mut Target) -> Result<(), Agen
             }
             Ok(())
         }
-        Target::Every => Ok(()),
-        Target::Labelled { namespace, selector, .. } => {
+        (Target::Labelled { namespace, selector, .. }, Some(runtime)) => {
             let pods = runtime.pods().await?;
             if pods
                 .iter()
@@ -435,8 +517,8 @@ async fn check_exists(runtime: &Runtime, target: &mut Target) -> Result<(), Agen
             }
             Err(AgentError::NoneLabelled { namespace: namespace.clone(), selector: selector.clone() })
         }
-        Target::Container(key) => {
-            let container = runtime.find_container(key).await?;
+        (Target::Container(key), _) => {
+            let (runtime, container) = runtime::find_container(runtimes, key).await?;
             runtime.details(&container).await?;
             if container.state == ContainerState::Exited {
                 return Err(AgentError::HasEnded(key.clone()));
@@ -446,5 +528,6 @@ async fn check_exists(runtime: &Runtime, target: &mut Target) -> Result<(), Agen
             }
             Ok(())
         }
+        (Target::Every | Target::Pod { .. } | Target::Labelled { .. }, _) => Ok(()),
     }
 }

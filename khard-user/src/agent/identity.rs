@@ -10,7 +10,7 @@ use khard_profile::{
 use crate::{
     cgroup::CgroupTree,
     confinement,
-    runtime::{Container, ContainerDetails, Privileged, Seccomp},
+    runtime::{Container, ContainerDetails, Pod, Privileged, Seccomp},
     session::Identity,
 };
 
@@ -20,7 +20,6 @@ pub(super) fn of_container(
     details: Option<&ContainerDetails>,
     manager: &str,
 ) -> Identity {
-    let pod = &container.pod;
     let confinement = details.map_or(
         Confinement {
             no_new_privs: None,
@@ -34,13 +33,24 @@ pub(super) fn of_container(
     if confinement.privileged == Some(true) {
         notes.push("the container is privileged: runtimes apply no seccomp profile to it".to_owned());
     }
+    let (subject, label) = match &container.pod {
+        Some(pod) => (
+            Subject::of_container(&pod.namespace, &pod.name, &pod.labels, &container.name),
+            format!("{}/{}", pod.name, container.name),
+        ),
+        None => {
+            (Subject::of_docker(&container.name, &container.labels, &container.image), container.name.clone())
+        }
+    };
+    let of_pod = |of: fn(&Pod) -> &String| container.pod.as_ref().map(of).cloned().unwrap_or_default();
     Identity {
-        subject: Subject::of_container(&pod.namespace, &pod.name, &pod.labels, &container.name),
-        label: format!("{}/{}", pod.name, container.name),
+        subject,
+        label,
         container: Some(ContainerRun {
             container_id: container.id.0.clone(),
-            sandbox_id: pod.id.0.clone(),
-            pod: pod.name.clone(),
+            name: if container.pod.is_none() { container.name.clone() } else { String::new() },
+            sandbox_id: of_pod(|pod| &pod.id.0),
+            pod: of_pod(|pod| &pod.name),
             attempt: container.attempt,
             image: container.image.clone(),
             image_id: container.image_id.clone(),
@@ -48,7 +58,7 @@ pub(super) fn of_container(
         runtime: details.map(|details| RecordedRuntime {
             name: details.oci_runtime.name.clone().unwrap_or_else(|| "unknown".to_owned()),
             version: details.oci_runtime.version.clone(),
-            handler: pod.handler.clone(),
+            handler: of_pod(|pod| &pod.handler),
             manager: Some(manager.to_owned()),
         }),
         confinement,

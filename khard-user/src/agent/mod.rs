@@ -2,6 +2,7 @@
 //! tells (that is `trace`), nor maps (that is `bpf`).
 
 mod containers;
+mod docker_run;
 mod identity;
 mod signals;
 mod stdio;
@@ -26,8 +27,8 @@ use tokio::{
 };
 
 pub(crate) use self::signals::Received;
-use self::{containers::Containers, waiting::WaitingCgroups};
-pub use self::{signals::Signals, stdio::serve_stdio};
+use self::{containers::Containers, docker_run::DockerRun, waiting::WaitingCgroups};
+pub use self::{docker_run::CidFileError, signals::Signals, stdio::serve_stdio};
 use crate::{
     bpf::{AttachPlan, KernelVersion},
     causes::with_causes,
@@ -55,6 +56,9 @@ pub enum AgentError {
     /// The container runtime.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+    /// A `docker run`.
+    #[error(transparent)]
+    DockerRun(#[from] CidFileError),
     /// khard's own privileges.
     #[error(transparent)]
     Privilege(#[from] PrivilegeError),
@@ -139,7 +143,7 @@ pub struct Agent {
     session: Session,
     containers: Containers,
     waiting: WaitingCgroups,
-    command: Option<Recorded>,
+    command: Option<StartedCommand>,
     command_status: Option<ExitStatus>,
     /// Why the command was asked to end.
     asked_to_end: Option<Ended>,
@@ -162,7 +166,13 @@ impl Agent {
             tree.existing_id(path)?;
         }
         let endpoint = request.runtime_endpoint.as_deref();
-        let containers = Containers::connect(&request.targets, endpoint, request.wait).await?;
+        let docker_run = match command {
+            Some(command) => DockerRun::of(&command.argv, command.user.as_ref())?,
+            None => None,
+        };
+        // The client itself is started in a cgroup of its own, and not recorded.
+        let client = docker_run.as_ref().map(|run| run.argv.clone());
+        let containers = Containers::connect(&request.targets, docker_run, endpoint, request.wait).await?;
         let release = rustix::system::uname().release().to_string_lossy().into_owned();
         let kernel = KernelVersion::parse(&release).ok_or(AgentError::KernelVersion(release))?;
         let plan = AttachPlan::for_kernel(kernel);
@@ -177,15 +187,20 @@ impl Agent {
             command_status: None,
             asked_to_end: None,
         };
-        if !request.targets.is_empty() || (request.wait && !cgroups.is_empty()) {
-            agent.session.watch_births(!request.targets.is_empty())?;
+        if agent.containers.is_active() || (request.wait && !cgroups.is_empty()) {
+            agent.session.watch_births(agent.containers.is_active())?;
         }
         for path in cgroups {
             agent.record_cgroup(path)?;
         }
         agent.containers.start();
         if let Some(command) = command {
-            agent.command = Some(Recorded::start(command, &mut agent.session)?);
+            agent.command = Some(match client {
+                Some(argv) => {
+                    StartedCommand::unrecorded(&CommandToRun { argv, ..command.clone() }, &agent.session)?
+                }
+                None => StartedCommand::recorded(command, &mut agent.session)?,
+            });
         }
         Ok(agent)
     }
@@ -364,12 +379,12 @@ impl Agent {
     /// Gives newborn cgroups to who waits for them.
     fn attribute(&mut self) -> Result<(), AgentError> {
         for birth in self.session.unclaimed() {
-            if let Some(around) = self.session.instance_around(&birth.path) {
+            if let Some(around) = self.session.instance_around(&birth) {
                 self.session.claim_for(&birth, around);
             } else if let Some(path) = self.waiting.claim(&birth) {
                 let identity = identity::of_cgroup(self.session.tree(), &path);
                 self.session.claim(&birth, identity)?;
-            } else if !self.containers.consider(&birth) && !self.waiting.is_around(&birth) {
+            } else if !self.containers.consider(&birth, &self.session) && !self.waiting.is_around(&birth) {
                 self.session.disown(birth.slot)?;
             }
         }
@@ -387,14 +402,14 @@ impl Agent {
             }
         }
         self.session.recycle()?;
-        Ok(self.containers.is_over(&self.session)
+        Ok((self.command.is_none() || self.command_status.is_some())
+            && self.containers.is_over(&self.session)
             && self.waiting.is_empty()
-            && (self.command.is_none() || self.command_status.is_some())
             && self.session.living().next().is_none())
     }
 }
 
-async fn wait_for(command: &mut Option<Recorded>) -> io::Result<ExitStatus> {
+async fn wait_for(command: &mut Option<StartedCommand>) -> io::Result<ExitStatus> {
     match command {
         Some(command) => command.started.wait().await,
         None => std::future::pending().await,
@@ -402,15 +417,25 @@ async fn wait_for(command: &mut Option<Recorded>) -> io::Result<ExitStatus> {
 }
 
 /// The command, and the cgroup that goes with it.
-struct Recorded {
+struct StartedCommand {
     started: Started,
     _cgroup: OwnCgroup,
 }
 
-impl Recorded {
-    fn start(command: &CommandToRun, session: &mut Session) -> Result<Self, AgentError> {
+impl StartedCommand {
+    fn cgroup(session: &Session) -> Result<OwnCgroup, AgentError> {
+        Ok(session.tree().create(&format!("khard-{}", std::process::id()))?)
+    }
+
+    fn unrecorded(command: &CommandToRun, session: &Session) -> Result<Self, AgentError> {
+        let cgroup = Self::cgroup(session)?;
+        let started = Started::spawn(&command.argv, &cgroup, command.user.as_ref(), &command.output)?;
+        Ok(Self { started, _cgroup: cgroup })
+    }
+
+    fn recorded(command: &CommandToRun, session: &mut Session) -> Result<Self, AgentError> {
         let program = command.argv.first().cloned().unwrap_or_default();
-        let cgroup = session.tree().create(&format!("khard-{}", std::process::id()))?;
+        let cgroup = Self::cgroup(session)?;
         let identity = identity::of_command(&program);
         identity::warn_of_filter(&identity);
         let instance = session.record_command(cgroup.id, cgroup.path.clone(), identity)?;

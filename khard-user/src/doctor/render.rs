@@ -119,10 +119,10 @@ fn runtimes(out: &mut Page, report: &Report) {
     }
     for endpoint in &report.runtimes.endpoints {
         let state = endpoint.answers.as_ref().or(endpoint.problem.as_ref()).map_or("", String::as_str);
-        out.row("CRI socket", &format!("{}: {state}", endpoint.endpoint));
+        out.row("socket", &format!("{}: {state}", endpoint.endpoint));
     }
     if report.runtimes.endpoints.is_empty() {
-        out.row("CRI socket", "none in the well-known places");
+        out.row("socket", "none in the well-known places");
     }
     for kubelet in &report.kubelets {
         let process = kubelet.pid.map_or("not running".to_owned(), |pid| format!("process {pid}"));
@@ -176,7 +176,7 @@ mod tests {
     fn what_came_from_outside_cannot_move_the_cursor() {
         let mut page = Page(String::new());
         page.section("Containers");
-        page.row("CRI socket", "evil \x1b[2J\nWhat works");
-        assert_eq!(page.0, "Containers\n  CRI socket        evil \\x1b[2J\\x0aWhat works\n");
+        page.row("socket", "evil \x1b[2J\nWhat works");
+        assert_eq!(page.0, "Containers\n  socket            evil \\x1b[2J\\x0aWhat works\n");
     }
 }

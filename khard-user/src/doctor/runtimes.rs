@@ -1,12 +1,10 @@
-//! Container runtimes on this machine: programs and their versions, and the CRI sockets that answer.
+//! Container runtimes on this machine: programs and their versions, and the sockets of CRIs and of Docker that answer.
 //!
 //! Owns looking for them. What they are asked for is `runtime`'s.
 use crate::runtime::{
     OciRuntime,
-    cri::{
-        connection::Connection,
-        endpoint::{self, Endpoint, Origin},
-    },
+    endpoint::{self, Endpoint, Origin},
+    find_out,
 };
 use serde::Serialize;
 use std::{ffi::OsString, path::PathBuf, time::Duration};
@@ -49,7 +47,7 @@ pub(crate) struct ProgramFile {
     pub(crate) version: Option<String>,
 }
 
-/// One CRI socket.
+/// One socket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct EndpointFacts {
     /// Its address.
@@ -90,8 +88,13 @@ fn candidates(option: Option<&str>) -> Vec<Endpoint> {
     let environment = std::env::var(endpoint::ENDPOINT_VARIABLE).ok();
     let crictl = std::fs::read_to_string(endpoint::CRICTL_CONFIG).ok();
     let mut all = endpoint::candidates(option, environment.as_deref(), crictl.as_deref());
-    for other in endpoint::candidates(None, None, None) {
-        if all.iter().all(|known| known.path() != other.path()) {
+    let docker_host = std::env::var(endpoint::DOCKER_VARIABLE).ok();
+    let docker = endpoint::docker_candidates(docker_host.as_deref());
+    let usual = endpoint::candidates(None, None, None);
+    for other in docker.into_iter().chain(endpoint::docker_candidates(None)).chain(usual) {
+        // /var/run leads to /run.
+        let file = |endpoint: &Endpoint| endpoint.path().map(|path| path.canonicalize().unwrap_or(path));
+        if all.iter().all(|known| file(known) != file(&other)) {
             all.push(other);
         }
     }
@@ -104,11 +107,8 @@ async fn endpoint_facts(candidate: Endpoint) -> Option<EndpointFacts> {
     if candidate.origin == Origin::Default && !is_there {
         return None;
     }
-    let (answers, problem) = match Connection::open_one(&candidate, LIMIT).await {
-        Ok(connection) => {
-            let version = connection.version();
-            (Some(format!("{} {}", version.runtime_name, version.runtime_version)), None)
-        }
+    let (answers, problem) = match find_out(&candidate, LIMIT).await {
+        Ok(runtime) => (Some(runtime.describe()), None),
         Err(why) => (None, Some(crate::causes::with_causes(&why))),
     };
     Some(EndpointFacts { endpoint: candidate.text, answers, problem })

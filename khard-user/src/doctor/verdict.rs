@@ -114,7 +114,7 @@ fn names(runtimes: &RuntimeFacts) -> Result<String, String> {
     {
         Some((who, at)) => Ok(format!("{who} answers at {at}")),
         None => {
-            Err("no CRI socket answers: start the runtime or name its socket; commands and cgroups need none"
+            Err("no container runtime answers: start one or name its socket; commands and cgroups need none"
                 .to_owned())
         }
     }

@@ -1,7 +1,7 @@
 //! Containers on this node, by their processes' cgroups, and by the runtime where one answers. Owns putting both together; the
 //! runtime's words are checked against no kernel fact here, so each is told as whose it is.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use khard_profile::Bytes;
 use serde::Serialize;
@@ -9,11 +9,8 @@ use serde::Serialize;
 use super::processes::Process;
 use crate::{
     causes::with_causes,
-    runtime::{ContainerDetails, Runtime, Seccomp, cri::endpoint},
+    runtime::{self, ContainerDetails, Runtime, Seccomp, Wanted},
 };
-
-/// How long the runtime may take for one answer.
-const LIMIT: Duration = Duration::from_secs(5);
 
 /// One container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -41,23 +38,30 @@ pub(super) struct Container {
     pub(super) no_new_privs: Option<bool>,
 }
 
-/// Who a container is in Kubernetes.
+/// Who a container is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Name {
-    pub(super) namespace: String,
-    pub(super) pod: String,
-    /// `None` for the pod's own process.
-    pub(super) container: Option<String>,
+#[serde(untagged)]
+pub(super) enum Name {
+    /// In Kubernetes.
+    Pod {
+        namespace: String,
+        pod: String,
+        /// `None` for the pod's own process.
+        container: Option<String>,
+    },
+    /// In Docker.
+    Alone { container: String },
 }
 
 impl Container {
     /// For messages; not escaped.
     pub(super) fn label(&self) -> String {
         match &self.name {
-            Some(Name { namespace, pod, container: Some(container) }) => {
+            Some(Name::Alone { container }) => container.clone(),
+            Some(Name::Pod { namespace, pod, container: Some(container) }) => {
                 format!("{namespace}/{pod}/{container}")
             }
-            Some(Name { namespace, pod, container: None }) => format!("{namespace}/{pod} (sandbox)"),
+            Some(Name::Pod { namespace, pod, container: None }) => format!("{namespace}/{pod} (sandbox)"),
             None => {
                 let id = self.id.get(..12).unwrap_or(&self.id);
                 if self.made_by.is_empty() { id.to_owned() } else { format!("{} {id}", self.made_by) }
@@ -125,26 +129,36 @@ async fn ask(
     containers: &mut BTreeMap<String, Container>,
     option: Option<&str>,
     asked: &mut Asked,
-) -> Result<(), crate::runtime::RuntimeError> {
-    let environment = std::env::var(endpoint::ENDPOINT_VARIABLE).ok();
-    let crictl = std::fs::read_to_string(endpoint::CRICTL_CONFIG).ok();
-    let candidates = endpoint::candidates(option, environment.as_deref(), crictl.as_deref());
-    let runtime = Runtime::connect_to(candidates, LIMIT).await?;
-    let version = runtime.version();
-    asked.runtime = Some(format!("{} {}", version.name, version.version));
+) -> Result<(), runtime::RuntimeError> {
+    let runtimes = runtime::connect(option, Wanted::Containers).await?;
+    asked.runtime = Some(runtimes.iter().map(Runtime::describe).collect::<Vec<_>>().join(", "));
+    for runtime in &runtimes {
+        ask_one(containers, runtime, asked).await?;
+    }
+    Ok(())
+}
+
+async fn ask_one(
+    containers: &mut BTreeMap<String, Container>,
+    runtime: &Runtime,
+    asked: &mut Asked,
+) -> Result<(), runtime::RuntimeError> {
     for pod in runtime.pods().await? {
         if let Some(sandbox) = containers.get_mut(&pod.id.0) {
             sandbox.is_sandbox = Some(true);
-            sandbox.name = Some(Name { namespace: pod.namespace, pod: pod.name, container: None });
+            sandbox.name = Some(Name::Pod { namespace: pod.namespace, pod: pod.name, container: None });
         }
     }
     for listed in runtime.containers().await? {
         let Some(container) = containers.get_mut(&listed.id.0) else { continue };
         container.is_sandbox = Some(false);
-        container.name = Some(Name {
-            namespace: listed.pod.namespace.clone(),
-            pod: listed.pod.name.clone(),
-            container: Some(listed.name.clone()),
+        container.name = Some(match &listed.pod {
+            None => Name::Alone { container: listed.name.clone() },
+            Some(pod) => Name::Pod {
+                namespace: pod.namespace.clone(),
+                pod: pod.name.clone(),
+                container: Some(listed.name.clone()),
+            },
         });
         match runtime.details(&listed).await {
             Ok(details) => add_details(container, details),

@@ -30,6 +30,8 @@ impl Place {
             Subject::Command { program: path } | Subject::Cgroup { path } => {
                 Self::of_path(path.as_slice(), name)
             }
+            // Any character is a file's name but a slash, which Docker takes in no name.
+            Subject::Docker { name: own, .. } => Self::of_path(own.as_bytes(), name),
             Subject::Container { namespace, workload, container, .. } => {
                 let namespace = by_namespace.then(|| namespace.clone());
                 let pod = name.or(pod).unwrap_or(workload).to_owned();

@@ -1,5 +1,5 @@
 //! What can go wrong between khard and a container runtime. Owns the words; it must not know how the calls are made.
-use super::{ContainerId, Sandbox, cri::endpoint::Origin};
+use super::{ContainerId, Sandbox, endpoint::Origin};
 use std::{fmt, io, time::Duration};
 
 /// Why one socket cannot be used.
@@ -28,7 +28,7 @@ pub enum Unusable {
     #[error("closed the connection instead of answering")]
     Closed,
     /// Another protocol.
-    #[error("speaks something else than gRPC (first bytes {})", first.escape_ascii())]
+    #[error("speaks something else than gRPC or Docker's API (first bytes {})", first.escape_ascii())]
     NotGrpc {
         /// What it said first.
         first: Vec<u8>,
@@ -42,6 +42,15 @@ pub enum Unusable {
     /// CRI of before Kubernetes 1.23.
     #[error("serves CRI v1alpha2 only; khard needs v1 (containerd 1.6, CRI-O 1.20 or later)")]
     OldCri,
+    /// Something else than Docker's API.
+    #[error("does not speak Docker's API")]
+    NotDocker(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// HTTP, and no version of Docker's API.
+    #[error("answers HTTP status {0} when asked for the version of Docker's API")]
+    NoVersion(u16),
+    /// Docker's API of before 20.10.
+    #[error("serves Docker's API up to {} only; khard needs 1.41 (Docker 20.10 or later)", .0.escape_debug())]
+    OldDocker(String),
     /// The system's refusal of the connection.
     #[error("cannot connect")]
     Io(#[source] io::Error),
@@ -64,7 +73,7 @@ pub struct Tried {
 pub struct Candidate {
     /// The full id, which names it for certain.
     pub id: String,
-    /// `namespace/pod` or `namespace/pod/container`, as the runtime says it.
+    /// `namespace/pod`, `namespace/pod/container`, or a container's name, as the runtime says it.
     pub name: String,
     /// In which state it is.
     pub state: &'static str,
@@ -103,7 +112,7 @@ pub enum RuntimeError {
     /// A call was not answered in time.
     #[error("container runtime did not answer {call} within {} s", limit.as_secs_f32())]
     Silent {
-        /// The CRI call.
+        /// The call.
         call: &'static str,
         /// The limit that passed.
         limit: Duration,
@@ -111,13 +120,39 @@ pub enum RuntimeError {
     /// The connection broke during a call, or could not be made again.
     #[error("lost the container runtime in {call}")]
     Lost {
-        /// The CRI call.
+        /// The call.
         call: &'static str,
         /// What the transport said.
         #[source]
-        source: Box<tonic::Status>,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The runtime answered with an error of its own.
+    /// Docker answered with an error of its own.
+    #[error("docker refused {call}: {} (HTTP status {status})", message.escape_debug())]
+    Refused {
+        /// The call.
+        call: &'static str,
+        /// HTTP's kind of failure.
+        status: u16,
+        /// The daemon's words.
+        message: String,
+    },
+    /// Pods are asked for, and the runtime that was named is Docker.
+    #[error(
+        "{runtime} has no pods: name a container of it with --container, or a CRI's socket with --runtime-endpoint"
+    )]
+    NoPods {
+        /// Which.
+        runtime: String,
+    },
+    /// A container of Docker's is to be followed, and the runtime that was named is a CRI.
+    #[error(
+        "{runtime} is not Docker, which is to start the container: leave --runtime-endpoint out, or name Docker's socket"
+    )]
+    NotDocker {
+        /// Which.
+        runtime: String,
+    },
+    /// A CRI runtime answered with an error of its own.
     #[error("container runtime refused {call}: {} ({code:?})", message.escape_debug())]
     Answer {
         /// The CRI call.
@@ -154,10 +189,12 @@ pub enum RuntimeError {
         candidates: Vec<Candidate>,
     },
     /// No container with such an id or name.
-    #[error("no container has the id or name {}", key.escape_debug())]
+    #[error("no container has the id or name {} (asked {})", key.escape_debug(), list(asked, ", "))]
     ContainerNotFound {
         /// What was asked for.
         key: String,
+        /// Which runtimes.
+        asked: Vec<String>,
     },
     /// Several containers fit.
     #[error("{} fits several containers: {}; give more of the id", key.escape_debug(), list(candidates, ", "))]
@@ -211,6 +248,7 @@ impl RuntimeError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Silent { .. } | Self::Lost { .. } => true,
+            Self::Refused { status, .. } => *status >= 500,
             // A runtime that starts or stops answers Unavailable, or Unknown with "server is not initialized yet".
             Self::Answer { code, .. } => {
                 !matches!(code, tonic::Code::NotFound | tonic::Code::InvalidArgument)

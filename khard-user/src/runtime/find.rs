@@ -1,22 +1,8 @@
 //! Pods and containers by name or id. Owns what "the" pod or container means when several fit.
-use super::{
-    Candidate, Container, ContainerId, ContainerState, Pod, PodId, Runtime, RuntimeError, convert,
-    cri::generated as wire,
-};
+use super::{Candidate, Container, ContainerId, ContainerState, Pod, Runtime, RuntimeError};
 use std::collections::BTreeMap;
 
 impl Runtime {
-    /// All sandboxes, ready or not.
-    ///
-    /// # Errors
-    /// Those of a call.
-    pub async fn pods(&self) -> Result<Vec<Pod>, RuntimeError> {
-        let mut client = self.connection.client();
-        let request = wire::ListPodSandboxRequest::default();
-        let answer = self.connection.call("ListPodSandbox", client.list_pod_sandbox(request)).await?;
-        Ok(answer.items.into_iter().map(convert::pod).collect())
-    }
-
     /// All containers, oldest first, without what only a status tells (times, exit code).
     ///
     /// # Errors
@@ -27,17 +13,6 @@ impl Runtime {
         self.containers_of(&pods).await
     }
 
-    /// All containers, with `pods` as the list of pods.
-    pub(super) async fn containers_of(&self, pods: &[Pod]) -> Result<Vec<Container>, RuntimeError> {
-        let pods: BTreeMap<PodId, Pod> = pods.iter().map(|pod| (pod.id.clone(), pod.clone())).collect();
-        let mut client = self.connection.client();
-        let request = wire::ListContainersRequest::default();
-        let answer = self.connection.call("ListContainers", client.list_containers(request)).await?;
-        let mut found: Vec<_> = answer.containers.into_iter().map(|c| convert::container(c, &pods)).collect();
-        found.sort_by(|a, b| (a.created_at_ns, &a.id).cmp(&(b.created_at_ns, &b.id)));
-        Ok(found)
-    }
-
     /// The containers of one sandbox in the order of their creation, complete. One that is removed meanwhile is left
     /// out.
     ///
@@ -45,7 +20,8 @@ impl Runtime {
     /// Those of a call.
     pub async fn pod_containers(&self, pod: &Pod) -> Result<Vec<Container>, RuntimeError> {
         let mut complete = Vec::new();
-        for container in self.containers().await?.into_iter().filter(|c| c.pod.id == pod.id) {
+        let of_pod = |container: &Container| container.pod.as_ref().is_some_and(|its| its.id == pod.id);
+        for container in self.containers().await?.into_iter().filter(of_pod) {
             match self.with_status(container).await {
                 Ok(container) => complete.push(container),
                 Err(RuntimeError::Vanished { .. }) => {}
@@ -75,15 +51,6 @@ impl Runtime {
         choose_pod(all, namespace, name)
     }
 
-    /// The container with this id, this unique start of one, or this name: as `crictl` and users write it.
-    ///
-    /// # Errors
-    /// `ContainerNotFound`, `ContainerAmbiguous`, `Vanished`, or those of a call.
-    pub async fn find_container(&self, key: &str) -> Result<Container, RuntimeError> {
-        let chosen = choose_container(&self.containers().await?, key)?;
-        self.with_status(chosen).await
-    }
-
     /// The container with this full id, or `None`.
     ///
     /// # Errors
@@ -98,28 +65,34 @@ impl Runtime {
             Err(error) => Err(error),
         }
     }
+}
 
-    /// Asks for the container's own status and completes it.
-    pub(super) async fn with_status(&self, mut container: Container) -> Result<Container, RuntimeError> {
-        let answer = self.status(&container.id, false).await?;
-        convert::add_status(&mut container, answer.status.unwrap_or_default());
-        Ok(container)
-    }
-
-    pub(super) async fn status(
-        &self,
-        id: &ContainerId,
-        verbose: bool,
-    ) -> Result<wire::ContainerStatusResponse, RuntimeError> {
-        let mut client = self.connection.client();
-        let request = wire::ContainerStatusRequest { container_id: id.0.clone(), verbose };
-        match self.connection.call("ContainerStatus", client.container_status(request)).await {
-            Err(RuntimeError::Answer { code: tonic::Code::NotFound, .. }) => {
-                Err(RuntimeError::Vanished { id: id.clone() })
+/// The container with this id, this unique start of one, or this name, as `crictl`, `docker` and users write it, and which of the
+/// runtimes has it. One that several have is the first one's.
+///
+/// # Errors
+/// `ContainerNotFound`, `ContainerAmbiguous`, `Vanished`, or those of a call.
+pub async fn find_container<'r>(
+    runtimes: &'r [Runtime],
+    key: &str,
+) -> Result<(&'r Runtime, Container), RuntimeError> {
+    let mut all = Vec::new();
+    let mut owners: BTreeMap<ContainerId, &Runtime> = BTreeMap::new();
+    for runtime in runtimes {
+        for container in runtime.containers().await? {
+            if !owners.contains_key(&container.id) {
+                owners.insert(container.id.clone(), runtime);
+                all.push(container);
             }
-            other => other,
         }
     }
+    let not_found = || {
+        let asked = runtimes.iter().map(Runtime::describe).collect();
+        RuntimeError::ContainerNotFound { key: key.to_owned(), asked }
+    };
+    let chosen = choose_container(&all, key)?.ok_or_else(not_found)?;
+    let owner = owners.get(&chosen.id).copied().ok_or_else(not_found)?;
+    Ok((owner, owner.with_status(chosen).await?))
 }
 
 fn choose_pod(all: Vec<Pod>, namespace: &str, name: &str) -> Result<Pod, RuntimeError> {
@@ -152,7 +125,7 @@ fn choose_pod(all: Vec<Pod>, namespace: &str, name: &str) -> Result<Pod, Runtime
 /// A full id wins over a name, a name over the start of an id: "db" and "cafe" are names, and starts of ids too.
 /// Running ones win over others, and of one container's attempts the last: only what a user cannot tell apart by
 /// looking is ambiguous.
-fn choose_container(all: &[Container], key: &str) -> Result<Container, RuntimeError> {
+fn choose_container(all: &[Container], key: &str) -> Result<Option<Container>, RuntimeError> {
     let pick =
         |test: &dyn Fn(&Container) -> bool| all.iter().filter(|c| test(c)).cloned().collect::<Vec<_>>();
     let mut found = pick(&|c| c.id.0 == key);
@@ -168,14 +141,15 @@ fn choose_container(all: &[Container], key: &str) -> Result<Container, RuntimeEr
     // Oldest first, so that a later attempt replaces an earlier one.
     let mut latest: BTreeMap<(String, String), Container> = BTreeMap::new();
     for container in found {
-        latest.insert((container.pod.id.0.clone(), container.name.clone()), container);
+        let pod = container.pod.as_ref().map(|pod| pod.id.0.clone()).unwrap_or_default();
+        latest.insert((pod, container.name.clone()), container);
     }
     let mut found: Vec<_> = latest.into_values().collect();
     if found.len() > 1 {
         let candidates = found.iter().map(container_candidate).collect();
         return Err(RuntimeError::ContainerAmbiguous { key: key.to_owned(), candidates });
     }
-    found.pop().ok_or_else(|| RuntimeError::ContainerNotFound { key: key.to_owned() })
+    Ok(found.pop())
 }
 
 fn pod_candidate(pod: &Pod) -> Candidate {
@@ -184,12 +158,16 @@ fn pod_candidate(pod: &Pod) -> Candidate {
 }
 
 fn container_candidate(container: &Container) -> Candidate {
-    let name = format!("{}/{}/{}", container.pod.namespace, container.pod.name, container.name);
+    let name = match &container.pod {
+        Some(pod) => format!("{}/{}/{}", pod.namespace, pod.name, container.name),
+        None => container.name.clone(),
+    };
     Candidate { id: container.id.0.clone(), name, state: container.state.as_str() }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::PodId;
     use super::*;
 
     fn pod(id: &str, namespace: &str, name: &str, is_ready: bool) -> Pod {
@@ -211,13 +189,13 @@ mod tests {
             id: ContainerId(id.into()),
             name: name.into(),
             attempt: 0,
-            pod,
+            pod: Some(pod),
+            labels: BTreeMap::new(),
             state,
             image: String::new(),
             image_id: String::new(),
             created_at_ns: 1,
-            started_at_ns: None,
-            finished_at_ns: None,
+            has_started: false,
             exit_code: None,
         }
     }
@@ -259,16 +237,16 @@ mod tests {
             container("ee11", "job", p(), Running),
             container("ee22", "job", p(), Exited),
         ];
-        let chosen = |key: &str| choose_container(&all, key).map(|c| c.id.0);
-        assert_eq!(chosen("dbaa").ok().as_deref(), Some("dbaa"));
+        let chosen = |key: &str| choose_container(&all, key).map(|c| c.map(|c| c.id.0));
+        assert_eq!(chosen("dbaa").ok().flatten().as_deref(), Some("dbaa"));
         // The name wins over the start of dbaa, and the last attempt over the first.
-        assert_eq!(chosen("db").ok().as_deref(), Some("cc11"));
-        assert_eq!(chosen("dba").ok().as_deref(), Some("dbaa"));
-        assert_eq!(chosen("cc0").ok().as_deref(), Some("cc00"));
+        assert_eq!(chosen("db").ok().flatten().as_deref(), Some("cc11"));
+        assert_eq!(chosen("dba").ok().flatten().as_deref(), Some("dbaa"));
+        assert_eq!(chosen("cc0").ok().flatten().as_deref(), Some("cc00"));
         // One that runs wins over those that have ended, in other pods and later attempts too.
-        assert_eq!(chosen("job").ok().as_deref(), Some("ee11"));
-        assert!(matches!(chosen("nothing"), Err(RuntimeError::ContainerNotFound { .. })));
-        assert!(matches!(chosen(""), Err(RuntimeError::ContainerNotFound { .. })));
+        assert_eq!(chosen("job").ok().flatten().as_deref(), Some("ee11"));
+        assert!(matches!(chosen("nothing"), Ok(None)));
+        assert!(matches!(chosen(""), Ok(None)));
         let Err(RuntimeError::ContainerAmbiguous { candidates, .. }) = chosen("side") else {
             panic!("two pods have one")
         };

@@ -4,27 +4,30 @@
 //! Owns questions and typed answers. It must not know maps, rings or what a recording is. Names and messages in the
 //! answers come from outside: escape them at each sink.
 pub mod cgroup_name;
-mod convert;
+mod connect;
 pub mod cri;
 mod details;
+pub mod docker;
+pub mod endpoint;
 mod error;
-#[cfg(test)]
-mod fake;
 mod find;
 mod oci;
 mod process;
 mod sandbox;
+mod socket;
 mod watch;
 
+pub(crate) use connect::find_out;
+pub use connect::{DEFAULT_LIMIT, Wanted, connect};
 pub use details::{ContainerDetails, Privileged, Seccomp};
 pub use error::{Candidate, RuntimeError, Tried, Unusable};
+pub use find::find_container;
 pub use oci::OciRuntime;
 pub(crate) use oci::find_in;
 pub use sandbox::{Sandbox, SandboxKind};
 pub use watch::{Change, Watch, WatchFilter};
 
-use cri::{connection::Connection, endpoint};
-use std::{collections::BTreeMap, fmt, path::Path, time::Duration};
+use std::{collections::BTreeMap, fmt, path::Path};
 
 /// A container's id as the runtime gives it: 64 hexadecimal digits in every known one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,29 +93,30 @@ impl ContainerState {
     }
 }
 
-/// One container instance. Init containers are ordinary ones here: the CRI has no mark for them.
+/// One container instance. Init containers are ordinary ones here: the CRI has no mark for them. Docker starts one instance again and
+/// again, each time in a new cgroup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Container {
     /// Its id.
     pub id: ContainerId,
-    /// Its name in the pod.
+    /// Its name, in the pod if it is in one.
     pub name: String,
-    /// How often it was made anew in this pod.
+    /// How often it was made anew in this pod, or started again by Docker itself.
     pub attempt: u32,
-    /// The pod it is part of, as far as the runtime lists it.
-    pub pod: Pod,
+    /// The pod it is part of, as far as the runtime lists it; Docker has none.
+    pub pod: Option<Pod>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
     /// Its state.
     pub state: ContainerState,
-    /// The image as the pod asked for it.
+    /// The image as it was asked for.
     pub image: String,
     /// The image's id (a digest of its configuration), which is the same wherever it came from.
     pub image_id: String,
     /// In nanoseconds since 1970.
     pub created_at_ns: i64,
-    /// In nanoseconds since 1970; known once it was asked for by itself.
-    pub started_at_ns: Option<i64>,
-    /// In nanoseconds since 1970, likewise.
-    pub finished_at_ns: Option<i64>,
+    /// Whether it has ever run; known once it was asked for by itself.
+    pub has_started: bool,
     /// Its exit status once it has ended, likewise.
     pub exit_code: Option<i32>,
 }
@@ -128,50 +132,93 @@ pub struct Version {
 
 /// A container runtime that answers. Cheap to clone; it reconnects by itself.
 #[derive(Debug, Clone)]
-pub struct Runtime {
-    connection: Connection,
+pub enum Runtime {
+    /// By the Container Runtime Interface.
+    Cri(cri::connection::Connection),
+    /// By Docker's API.
+    Docker(docker::connection::Connection),
 }
 
 impl Runtime {
-    /// Connects to the runtime at `option`, else the environment's, else crictl's, else the first well-known one that
-    /// answers.
-    ///
-    /// # Errors
-    /// `Endpoint` or `NoEndpoint`, with what was tried.
-    pub async fn connect(option: Option<&str>) -> Result<Self, RuntimeError> {
-        let environment = std::env::var(endpoint::ENDPOINT_VARIABLE).ok();
-        let crictl = std::fs::read_to_string(endpoint::CRICTL_CONFIG).ok();
-        let candidates = endpoint::candidates(option, environment.as_deref(), crictl.as_deref());
-        Self::connect_to(candidates, cri::connection::DEFAULT_LIMIT).await
-    }
-
-    /// Connects to the first of `candidates`, giving each call at most `limit`.
-    ///
-    /// # Errors
-    /// As [`Runtime::connect`].
-    pub async fn connect_to(
-        candidates: Vec<endpoint::Endpoint>,
-        limit: Duration,
-    ) -> Result<Self, RuntimeError> {
-        Ok(Self { connection: Connection::open(candidates, limit).await? })
-    }
-
     /// The runtime's name and version, as it said when it was found.
     #[must_use]
     pub fn version(&self) -> Version {
-        let version = self.connection.version();
-        Version { name: version.runtime_name.clone(), version: version.runtime_version.clone() }
+        match self {
+            Self::Cri(cri) => cri.version(),
+            Self::Docker(docker) => docker.version(),
+        }
     }
 
-    /// The wire, for a program that makes pods as kubelet does.
+    /// Name and version in one.
     #[must_use]
-    pub fn connection(&self) -> &Connection {
-        &self.connection
+    pub fn describe(&self) -> String {
+        let Version { name, version } = self.version();
+        format!("{name} {version}")
+    }
+
+    /// Whether it knows pods.
+    #[must_use]
+    pub fn has_pods(&self) -> bool {
+        matches!(self, Self::Cri(_))
     }
 
     /// The socket it answers on.
     #[must_use]
     pub fn socket(&self) -> &Path {
-        self.connection.path()
+        match self {
+            Self::Cri(cri) => cri.path(),
+            Self::Docker(docker) => docker.path(),
+        }
+    }
+
+    /// All sandboxes, ready or not.
+    ///
+    /// # Errors
+    /// Those of a call.
+    pub async fn pods(&self) -> Result<Vec<Pod>, RuntimeError> {
+        match self {
+            Self::Cri(cri) => cri.pods().await,
+            Self::Docker(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// All containers, oldest first, with `pods` as the list of pods, without what only a status tells.
+    async fn containers_of(&self, pods: &[Pod]) -> Result<Vec<Container>, RuntimeError> {
+        match self {
+            Self::Cri(cri) => cri.containers_of(pods).await,
+            Self::Docker(docker) => docker.containers().await,
+        }
+    }
+
+    /// Asks for the container's own status and completes it.
+    async fn with_status(&self, container: Container) -> Result<Container, RuntimeError> {
+        match self {
+            Self::Cri(cri) => cri.with_status(container).await,
+            Self::Docker(docker) => docker.with_status(container).await,
+        }
+    }
+
+    /// Everything about one container. `container` may be from an older list.
+    ///
+    /// # Errors
+    /// `Vanished`, `Sandboxed`, `NoOwnCgroup`, `Details`, or those of a call.
+    pub async fn details(&self, container: &Container) -> Result<ContainerDetails, RuntimeError> {
+        match self {
+            Self::Cri(cri) => cri.details(container).await,
+            Self::Docker(docker) => docker.details(container).await,
+        }
+    }
+
+    /// Waits for something to happen to a container, again and again, and tells it each time. Returns `false` when the runtime
+    /// has no events to give.
+    async fn follow_events(&self, happened: impl FnMut()) -> bool {
+        match self {
+            Self::Cri(cri) => cri.follow_events(happened).await,
+            Self::Docker(docker) => {
+                // Why they ended is told by the next list.
+                let _ = docker.follow_events(happened).await;
+                true
+            }
+        }
     }
 }

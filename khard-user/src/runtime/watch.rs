@@ -3,15 +3,14 @@
 //! Owns when to look. Every change is found by comparing two lists; the runtime's own events only say that it is time
 //! for the next one. So a lost event costs time, never a change, and a runtime without events (containerd before 1.7)
 //! is served by the same code.
-use super::{
-    Container, ContainerId, ContainerState, Pod, PodId, Runtime, RuntimeError, cri::generated as wire,
-};
+use super::{Container, ContainerId, ContainerState, Pod, PodId, Runtime, RuntimeError};
 use std::{
     collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 use tokio::{
@@ -35,7 +34,7 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(200), Duration::fr
 /// Changes that wait for the reader; the watcher then waits too.
 const QUEUE_MAX: usize = 64;
 
-/// Which pods to watch. An empty filter watches all.
+/// Which pods to watch. An empty filter watches all, and containers without a pod.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WatchFilter {
     /// The pod's namespace.
@@ -53,7 +52,11 @@ impl WatchFilter {
     }
 
     fn wants(&self, container: &Container) -> bool {
-        self.wants_pod(&container.pod) && self.container.as_ref().is_none_or(|name| *name == container.name)
+        let fits = self.container.as_ref().is_none_or(|name| *name == container.name);
+        fits && match &container.pod {
+            Some(pod) => self.wants_pod(pod),
+            None => self.namespace.is_none() && self.pod.is_none(),
+        }
     }
 }
 
@@ -89,10 +92,10 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// The next change. Waits for it, also through an outage; `None` only if the watcher's task was ended from
-    /// outside, together with its tokio runtime.
-    pub async fn next(&mut self) -> Option<Change> {
-        self.changes.recv().await
+    /// The next change, also through an outage; `None` only if the watcher's task was ended from outside, together with its tokio
+    /// runtime.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Change>> {
+        self.changes.poll_recv(cx)
     }
 
     /// Asks for a list now, as when the kernel tells of a cgroup that nobody has named yet.
@@ -271,7 +274,7 @@ impl Watcher {
         }
         let has_started = match container.state {
             ContainerState::Running => true,
-            ContainerState::Exited => container.started_at_ns.is_some(),
+            ContainerState::Exited => container.has_started,
             ContainerState::Created | ContainerState::Unknown => false,
         };
         if has_started && old != Some(ContainerState::Running) {
@@ -292,19 +295,15 @@ impl Watcher {
 async fn follow_events(runtime: Runtime, look_now: Arc<Notify>, events_flow: Arc<AtomicBool>) {
     let mut pause = BACK_OFF.0;
     loop {
-        let mut client = runtime.connection.client();
-        match client.get_container_events(wire::GetEventsRequest {}).await {
-            Ok(stream) => {
-                let mut stream = stream.into_inner();
-                while let Ok(Some(_)) = stream.message().await {
-                    events_flow.store(true, Ordering::Relaxed);
-                    pause = BACK_OFF.0;
-                    look_now.notify_one();
-                }
-                events_flow.store(false, Ordering::Relaxed);
-            }
-            Err(status) if status.code() == tonic::Code::Unimplemented => return,
-            Err(_) => {}
+        let happened = || {
+            events_flow.store(true, Ordering::Relaxed);
+            look_now.notify_one();
+        };
+        if !runtime.follow_events(happened).await {
+            return;
+        }
+        if events_flow.swap(false, Ordering::Relaxed) {
+            pause = BACK_OFF.0;
         }
         sleep(pause).await;
         pause = (pause * 2).min(BACK_OFF.1);

@@ -300,10 +300,14 @@ impl Session {
         self.tenants.values().filter(|t| t.owner.is_none()).filter_map(|t| t.birth.clone()).collect()
     }
 
-    /// The instance that records this cgroup or one around it.
-    pub fn instance_around(&self, path: &std::path::Path) -> Option<SubjectId> {
-        let around =
-            |instance: &&Instance| instance.ended.is_none() && path.starts_with(&instance.cgroup_path);
+    /// The instance that records a newborn cgroup or one around it. One of the same path and another id is gone: its end is only
+    /// not seen yet.
+    pub fn instance_around(&self, birth: &Birth) -> Option<SubjectId> {
+        let around = |instance: &&Instance| {
+            let is_inside = birth.path.starts_with(&instance.cgroup_path);
+            let is_successor = birth.path == instance.cgroup_path && birth.cgroup_id != instance.cgroup_id;
+            instance.ended.is_none() && is_inside && !is_successor
+        };
         self.instances.values().filter(around).max_by_key(|i| i.cgroup_path.as_os_str().len()).map(|i| i.id)
     }
 

@@ -52,7 +52,7 @@ pub(super) struct Outputs {
     owners: BTreeMap<Place, Owner>,
 }
 
-/// A cgroup's or command's path, or a pod's namespace and name.
+/// A cgroup's or command's path, a pod's namespace and name, or that it is Docker's, and its name.
 type Owner = Vec<Bytes>;
 
 impl Outputs {
@@ -96,6 +96,7 @@ impl Outputs {
         }
         let owner = match &state.subject {
             Subject::Command { program: path } | Subject::Cgroup { path } => vec![path.clone()],
+            Subject::Docker { name, .. } => vec![Bytes::from("docker"), Bytes::from(name.as_str())],
             Subject::Container { namespace, workload, .. } => {
                 vec![Bytes::from(namespace.as_str()), Bytes::from(pod.unwrap_or(workload))]
             }

@@ -188,6 +188,7 @@ fn names_of(state: &SubjectState) -> (Vec<String>, String) {
             let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned();
             (Vec::new(), last)
         }
+        Subject::Docker { name, .. } => (Vec::new(), name.clone()),
         Subject::Container { workload, container, .. } => {
             let pod = state.run.container.as_ref().map(|run| run.pod.clone());
             (pod.into_iter().chain([workload.clone()]).collect(), container.clone())

@@ -182,7 +182,7 @@ async fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Result<ExitCode> {
     let kubelet = Kubelet::connect(None).await?;
-    let connection = kubelet.runtime().connection();
+    let connection = kubelet.connection();
     let mut client = connection.client();
     match cli {
         Cli::Pull { image } => {

@@ -178,7 +178,8 @@ async fn run(cli: Cli) -> Result<ExitCode> {
         }
         Verb::Restart { target, grace } => {
             let container = target.container(&kubelet).await?;
-            writeln!(out, "{}", kubelet.restart(&container.pod, &container.name, grace).await?)?;
+            let pod = container.pod.context("a container without a pod")?;
+            writeln!(out, "{}", kubelet.restart(&pod, &container.name, grace).await?)?;
         }
         Verb::Wait(target) => {
             let id = target.container(&kubelet).await?.id;
@@ -187,7 +188,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
         }
         Verb::Ps => {
             for c in kubelet.runtime().containers().await? {
-                let (state, pod) = (c.state.as_str(), &c.pod);
+                let (state, pod) = (c.state.as_str(), c.pod.context("a container without a pod")?);
                 writeln!(
                     out,
                     "{}\t{state}\t{}/{}\t{}\t{}\t{}",

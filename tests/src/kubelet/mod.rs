@@ -11,7 +11,8 @@ pub use spec::{ContainerSpec, MountSpec, PodSpec, Seccomp};
 use anyhow::{Context, Result, anyhow, bail};
 use khard_user::runtime::{
     Container, ContainerId, ContainerState, Pod, PodId, Runtime, RuntimeError,
-    cri::{connection::Connection, endpoint, generated as wire},
+    cri::{connection::Connection, generated as wire},
+    endpoint,
 };
 use std::{fs, path::Path, time::Duration};
 use tokio::time::{sleep, timeout};
@@ -25,6 +26,7 @@ const N_STOPS: u32 = 10;
 /// A kubelet of a few functions, on one runtime.
 #[derive(Debug, Clone)]
 pub struct Kubelet {
+    connection: Connection,
     runtime: Runtime,
 }
 
@@ -56,7 +58,11 @@ impl Kubelet {
     pub async fn connect(endpoint: Option<&str>) -> Result<Self> {
         let environment = std::env::var(endpoint::ENDPOINT_VARIABLE).ok();
         let candidates = endpoint::candidates(endpoint, environment.as_deref(), None);
-        Ok(Self { runtime: Runtime::connect_to(candidates, LIMIT).await? })
+        let endpoint = candidates.first().context("no socket to try")?;
+        let connection = Connection::open_one(endpoint, LIMIT)
+            .await
+            .with_context(|| format!("no CRI v1 at {}", endpoint.text))?;
+        Ok(Self { runtime: Runtime::Cri(connection.clone()), connection })
     }
 
     /// The same runtime as khard sees it.
@@ -64,8 +70,9 @@ impl Kubelet {
         &self.runtime
     }
 
-    fn connection(&self) -> &Connection {
-        self.runtime.connection()
+    /// Its connection, for questions that khard does not ask.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     /// Starts a pod: its sandbox, its init containers one after the other to their end, then its containers.

@@ -1,17 +1,16 @@
 //! One connection to a CRI v1 runtime: finds out what is wrong with a socket, and gives each call a time limit.
 //!
 //! Owns transport and failures. It must not know what the answers mean.
-use super::{
-    endpoint::{Endpoint, Origin},
-    generated::{
-        self as wire, image_service_client::ImageServiceClient, runtime_service_client::RuntimeServiceClient,
-    },
+use super::generated::{
+    self as wire, image_service_client::ImageServiceClient, runtime_service_client::RuntimeServiceClient,
 };
-use crate::runtime::error::{RuntimeError, Tried, Unusable};
+use crate::runtime::{
+    endpoint::Endpoint,
+    error::{RuntimeError, Unusable},
+    socket::{self, refusal},
+};
 use std::{
     error::Error as _,
-    io,
-    os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -21,9 +20,6 @@ use tokio::{
     time::timeout,
 };
 use tonic::transport::Channel;
-
-/// How long a runtime may take for one answer.
-pub const DEFAULT_LIMIT: Duration = Duration::from_secs(5);
 
 /// The longest answer taken, in bytes: what kubelet and crictl take; gRPC's own 4 MiB are too few on a full node.
 const ANSWER_MAX_BYTES: usize = 16 << 20;
@@ -42,25 +38,6 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// The first of `candidates` that serves CRI v1.
-    ///
-    /// # Errors
-    /// `Endpoint` for one that was named, `NoEndpoint` with all the reasons when none was.
-    pub async fn open(candidates: Vec<Endpoint>, limit: Duration) -> Result<Self, RuntimeError> {
-        let mut tried = Vec::new();
-        for Endpoint { text, origin } in candidates {
-            let why = match Self::open_one(&Endpoint { text: text.clone(), origin }, limit).await {
-                Ok(connection) => return Ok(connection),
-                Err(why) => why,
-            };
-            if origin != Origin::Default {
-                return Err(RuntimeError::Endpoint { endpoint: text, origin, why });
-            }
-            tried.push(Tried { endpoint: text, why });
-        }
-        Err(RuntimeError::NoEndpoint { tried })
-    }
-
     /// Connects to one socket and asks its version.
     ///
     /// # Errors
@@ -85,7 +62,7 @@ impl Connection {
 
     /// What the runtime said when it was found.
     #[must_use]
-    pub fn version(&self) -> &wire::VersionResponse {
+    pub fn said(&self) -> &wire::VersionResponse {
         &self.version
     }
 
@@ -152,10 +129,7 @@ pub(crate) fn failure(call: &'static str, status: tonic::Status) -> RuntimeError
 /// Says hello in HTTP/2 on a connection of its own and looks at the answer's first frame: a server must send SETTINGS
 /// first (RFC 9113 section 3.4). What a gRPC library says about a peer that is none changes with its versions.
 async fn greet(path: &Path) -> Result<(), Unusable> {
-    let file = std::fs::metadata(path).map_err(refusal)?;
-    if !file.file_type().is_socket() {
-        return Err(Unusable::NotASocket);
-    }
+    socket::check(path)?;
     let mut stream = UnixStream::connect(path).await.map_err(refusal)?;
     let mut first = [0_u8; 9];
     let mut n_read = 0;
@@ -172,15 +146,6 @@ async fn greet(path: &Path) -> Result<(), Unusable> {
         (true, _) => Ok(()),
         (false, 0) => Err(Unusable::Closed),
         (false, _) => Err(Unusable::NotGrpc { first: first[..n_read].to_vec() }),
-    }
-}
-
-fn refusal(error: io::Error) -> Unusable {
-    match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Unusable::Missing,
-        io::ErrorKind::PermissionDenied => Unusable::Permission,
-        io::ErrorKind::ConnectionRefused => Unusable::Refused,
-        _ => Unusable::Io(error),
     }
 }
 

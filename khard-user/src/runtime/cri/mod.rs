@@ -1,9 +1,13 @@
-//! The Container Runtime Interface, version 1: where its socket is, and calls with a time limit and told-apart failures.
+//! The Container Runtime Interface, version 1: calls with a time limit and told-apart failures, and what the answers mean.
 //!
 //! Owns the wire; it must not know what khard asks for or why. Nothing outside `runtime` sees a CRI message, except a
 //! program that plays the kubelet.
 pub mod connection;
-pub mod endpoint;
+mod convert;
+mod details;
+#[cfg(test)]
+pub(super) mod fake;
+mod questions;
 
 #[rustfmt::skip]
 #[expect(

@@ -1,6 +1,9 @@
 //! The stream of changes, against a runtime that has events or none, dies and comes back.
 use super::*;
-use crate::runtime::fake::{Fake, Manner, PATIENT};
+use crate::runtime::cri::{
+    fake::{Fake, Manner, PATIENT},
+    generated as wire,
+};
 use wire::ContainerState::{ContainerCreated, ContainerExited, ContainerRunning};
 
 /// One change in a word and the name of what changed.
@@ -20,7 +23,9 @@ fn told(change: &Change) -> String {
 
 async fn expect(watch: &mut Watch, expected: &[&str]) {
     for expected in expected {
-        let change = tokio::time::timeout(PATIENT, watch.next()).await.expect("it is told in time");
+        let change = tokio::time::timeout(PATIENT, std::future::poll_fn(|cx| watch.poll_next(cx)))
+            .await
+            .expect("it is told in time");
         let change = change.expect("a watch does not end by itself");
         assert_eq!(told(&change), *expected);
     }
@@ -120,4 +125,29 @@ async fn asking_for_a_look_brings_the_next_list_at_once() {
     fake.set_container("p", "n", "nginx", ContainerCreated);
     watch.look_now();
     expect(&mut watch, &["appeared nginx"]).await;
+}
+
+#[tokio::test]
+async fn docker_s_containers_are_told_in_the_same_way_and_its_events_bring_a_list_at_once() {
+    let fake = crate::runtime::docker::fake::Fake::start();
+    fake.set_container("w", "web", "created");
+    let runtime = Runtime::Docker(fake.connection().await);
+    let mut watch = runtime.watch_at(NEVER, WatchFilter::default());
+    expect(&mut watch, &["appeared web"]).await;
+    while fake.n_listeners() == 0 {
+        tokio::task::yield_now().await;
+    }
+    fake.set_container("w", "web", "running");
+    fake.emit().await;
+    expect(&mut watch, &["started web"]).await;
+    fake.set_container("w", "web", "exited");
+    fake.emit().await;
+    expect(&mut watch, &["stopped web 7"]).await;
+    // A watch for one pod has nothing to tell of them.
+    let mut of_pod = runtime.watch_at(NEVER, web());
+    let told = tokio::time::timeout(
+        std::time::Duration::from_millis(200),
+        std::future::poll_fn(|cx| of_pod.poll_next(cx)),
+    );
+    assert!(told.await.is_err());
 }

@@ -138,6 +138,7 @@ fn run(nth: u32) -> Result<Run> {
         joiners: 0,
         container: Some(ContainerRun {
             container_id: format!("{nth:064x}"),
+            name: String::new(),
             sandbox_id: format!("{nth:064x}"),
             pod: format!("web-7d4b9c-{nth:05}"),
             attempt: 0,

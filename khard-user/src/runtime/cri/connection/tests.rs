@@ -1,6 +1,10 @@
 //! What is wrong with a socket is told by kind, against real sockets.
 use super::*;
-use crate::runtime::fake::{Fake, Manner, PATIENT, SHORT};
+use crate::runtime::{
+    cri::fake::{Fake, Manner, PATIENT, SHORT},
+    endpoint::Origin,
+    find_container,
+};
 use tokio::net::UnixListener;
 
 fn at(path: &Path) -> Endpoint {
@@ -29,7 +33,7 @@ fn say(path: &Path, banner: &'static [u8], stays: bool) {
 async fn a_runtime_that_answers_tells_its_name() {
     let fake = Fake::start();
     let connection = Connection::open_one(&fake.endpoint(), PATIENT).await.expect("it answers");
-    assert_eq!(connection.version().runtime_name, "fake");
+    assert_eq!(connection.said().runtime_name, "fake");
     assert_eq!(connection.daemon_pid().await, Some(std::process::id()));
 }
 
@@ -48,20 +52,16 @@ async fn missing_other_and_deserted_files_are_told_apart() {
 }
 
 #[tokio::test]
-async fn permission_and_other_refusals_are_told_apart() {
-    let of = |kind: io::ErrorKind| refusal(io::Error::from(kind));
-    assert!(matches!(of(io::ErrorKind::PermissionDenied), Unusable::Permission));
-    assert!(matches!(of(io::ErrorKind::OutOfMemory), Unusable::Io(_)));
-}
-
-#[tokio::test]
 async fn a_server_of_another_protocol_is_quoted() {
     let dir = tempfile::tempdir().expect("a folder");
     let (text, mute, short) = (dir.path().join("text"), dir.path().join("mute"), dir.path().join("short"));
     say(&text, b"220 \x1b[31mhello there, this is mail\r\n", true);
     let error = unusable(&text).await;
     assert!(matches!(error, Unusable::NotGrpc { .. }));
-    assert_eq!(error.to_string(), r"speaks something else than gRPC (first bytes 220 \x1b[31m)");
+    assert_eq!(
+        error.to_string(),
+        r"speaks something else than gRPC or Docker's API (first bytes 220 \x1b[31m)"
+    );
     say(&short, b"no", false);
     assert!(matches!(unusable(&short).await, Unusable::NotGrpc { first } if first == b"no"));
     say(&mute, b"", false);
@@ -101,28 +101,6 @@ async fn grpc_without_cri_and_the_old_cri_are_told_apart() {
 }
 
 #[tokio::test]
-async fn without_a_name_all_reasons_are_listed_and_with_one_only_its_own() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let (gone, plain) = (dir.path().join("gone"), dir.path().join("plain"));
-    std::fs::write(&plain, "").expect("written");
-    let nobody = |path: &Path| Endpoint { origin: Origin::Default, ..at(path) };
-    let error = Connection::open(vec![nobody(&gone), nobody(&plain)], PATIENT).await.expect_err("none can");
-    let text = error.to_string();
-    assert!(
-        text.contains(&format!("{}: no such file; {}: not a socket", gone.display(), plain.display())),
-        "{text}"
-    );
-    let fake = Fake::start();
-    let found = Connection::open(
-        vec![nobody(&gone), Endpoint { origin: Origin::Default, ..fake.endpoint() }],
-        PATIENT,
-    );
-    assert_eq!(found.await.expect("the second answers").version().runtime_name, "fake");
-    let named = Connection::open(vec![at(&gone), fake.endpoint()], PATIENT).await;
-    assert!(matches!(named, Err(RuntimeError::Endpoint { why: Unusable::Missing, .. })), "{named:?}");
-}
-
-#[tokio::test]
 async fn dying_hanging_and_refusing_in_a_call_are_told_apart() {
     let mut fake = Fake::start();
     let runtime = fake.runtime().await;
@@ -152,10 +130,11 @@ async fn a_container_that_is_removed_meanwhile_has_vanished() {
     fake.add_pod("p", "default", "web");
     fake.set_container("p", "abc", "nginx", wire::ContainerState::ContainerRunning);
     let runtime = fake.runtime().await;
-    let container = runtime.find_container("nginx").await.expect("it is there");
+    let runtimes = [runtime.clone()];
+    let (_, container) = find_container(&runtimes, "nginx").await.expect("it is there");
     fake.state().statuses.clear();
     assert!(matches!(runtime.details(&container).await, Err(RuntimeError::Vanished { .. })));
-    assert!(matches!(runtime.find_container("ab").await, Err(RuntimeError::Vanished { .. })));
+    assert!(matches!(find_container(&runtimes, "ab").await, Err(RuntimeError::Vanished { .. })));
     let pod = runtime.live_pod("default", "web").await.expect("it is there");
     assert!(runtime.pod_containers(&pod).await.expect("the pod is still there").is_empty());
 }

@@ -10,15 +10,21 @@ pub const ENDPOINT_VARIABLE: &str = "CONTAINER_RUNTIME_ENDPOINT";
 /// Where crictl keeps its own choice.
 pub const CRICTL_CONFIG: &str = "/etc/crictl.yaml";
 
-/// Where runtimes listen when nobody says otherwise: crictl's own list in its order, then distributions that ship
+/// The environment variable that Docker's own client reads.
+pub const DOCKER_VARIABLE: &str = "DOCKER_HOST";
+
+/// Where CRI runtimes listen when nobody says otherwise: crictl's own list in its order, then distributions that ship
 /// their own containerd (<https://docs.k3s.io/advanced>, <https://microk8s.io/docs/configuring-services>).
-pub const DEFAULT_SOCKETS: [&str; 5] = [
+const DEFAULT_SOCKETS: [&str; 5] = [
     "/run/containerd/containerd.sock",
     "/run/crio/crio.sock",
     "/var/run/cri-dockerd.sock",
     "/run/k3s/containerd/containerd.sock",
     "/var/snap/microk8s/common/run/containerd.sock",
 ];
+
+/// Where Docker listens when nobody says otherwise: its client's default, by the path that /var/run leads to and by its own.
+const DOCKER_SOCKETS: [&str; 2] = ["/run/docker.sock", "/var/run/docker.sock"];
 
 /// Who named an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +33,8 @@ pub enum Origin {
     Option,
     /// The environment.
     Environment,
+    /// The environment, for Docker's client.
+    DockerHost,
     /// crictl's configuration file.
     CrictlConfig,
     /// Nobody: a well-known place.
@@ -38,8 +46,9 @@ impl fmt::Display for Origin {
         f.write_str(match self {
             Self::Option => "--runtime-endpoint",
             Self::Environment => ENDPOINT_VARIABLE,
+            Self::DockerHost => DOCKER_VARIABLE,
             Self::CrictlConfig => CRICTL_CONFIG,
-            Self::Default => "a default of crictl",
+            Self::Default => "a usual place",
         })
     }
 }
@@ -77,10 +86,20 @@ pub fn candidates(option: Option<&str>, environment: Option<&str>, crictl: Optio
             return vec![Endpoint { text, origin }];
         }
     }
-    DEFAULT_SOCKETS
-        .iter()
-        .map(|path| Endpoint { text: format!("unix://{path}"), origin: Origin::Default })
-        .collect()
+    usual(&DEFAULT_SOCKETS)
+}
+
+/// The same for Docker. Contexts of its client (docker-context(1)) are not read.
+#[must_use]
+pub fn docker_candidates(environment: Option<&str>) -> Vec<Endpoint> {
+    match environment.filter(|text| !text.is_empty()) {
+        Some(text) => vec![Endpoint { text: text.to_owned(), origin: Origin::DockerHost }],
+        None => usual(&DOCKER_SOCKETS),
+    }
+}
+
+fn usual(paths: &[&str]) -> Vec<Endpoint> {
+    paths.iter().map(|path| Endpoint { text: format!("unix://{path}"), origin: Origin::Default }).collect()
 }
 
 /// `runtime-endpoint` of a crictl configuration. That file is flat YAML with plain or quoted values: one key per line.
@@ -118,6 +137,15 @@ mod tests {
             let found = candidates(None, None, crictl);
             assert_eq!(texts(&found)[0], "unix:///run/containerd/containerd.sock");
             assert_eq!(found.len(), DEFAULT_SOCKETS.len());
+        }
+    }
+
+    #[test]
+    fn docker_s_own_variable_stands_alone_too() {
+        let named = Endpoint { text: "unix:///d.sock".into(), origin: Origin::DockerHost };
+        assert_eq!(docker_candidates(Some("unix:///d.sock")), [named]);
+        for nothing in [None, Some("")] {
+            assert_eq!(texts(&docker_candidates(nothing))[0], "unix:///run/docker.sock");
         }
     }
 

@@ -1,9 +1,8 @@
 //! A CRI runtime that is not there: answers over a real unix socket, and fails as real ones do. For tests.
-use super::Runtime;
-use super::cri::{
-    connection::Connection,
+use super::{connection::Connection, generated as wire};
+use crate::runtime::{
+    Runtime,
     endpoint::{Endpoint, Origin},
-    generated as wire,
 };
 use hyper::{
     Request, Response,
@@ -28,13 +27,13 @@ use tokio::{
 };
 
 /// The limit that tests give to a call that is answered.
-pub(super) const PATIENT: Duration = Duration::from_mins(1);
+pub(in crate::runtime) const PATIENT: Duration = Duration::from_mins(1);
 /// The limit that tests give to one that is not.
-pub(super) const SHORT: Duration = Duration::from_millis(100);
+pub(in crate::runtime) const SHORT: Duration = Duration::from_millis(100);
 
 /// What the fake does with a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Manner {
+pub(in crate::runtime) enum Manner {
     /// Takes it and never answers.
     Hang,
     /// Breaks all connections and stops listening.
@@ -45,20 +44,20 @@ pub(super) enum Manner {
 
 /// What the fake knows.
 #[derive(Default)]
-pub(super) struct State {
-    pub(super) pods: Vec<wire::PodSandbox>,
-    pub(super) containers: Vec<wire::Container>,
+pub(in crate::runtime) struct State {
+    pub(in crate::runtime) pods: Vec<wire::PodSandbox>,
+    pub(in crate::runtime) containers: Vec<wire::Container>,
     /// By container: its status and the document under "info".
-    pub(super) statuses: BTreeMap<String, (wire::ContainerStatus, String)>,
+    pub(in crate::runtime) statuses: BTreeMap<String, (wire::ContainerStatus, String)>,
     /// By call, as `Version`; a call that is not here is answered.
-    pub(super) manners: BTreeMap<&'static str, Manner>,
+    pub(in crate::runtime) manners: BTreeMap<&'static str, Manner>,
     /// Who listens for events.
     listeners: Vec<mpsc::Sender<Frame<Bytes>>>,
     /// The old service's calls are known too.
-    pub(super) serves_v1alpha2: bool,
+    pub(in crate::runtime) serves_v1alpha2: bool,
 }
 
-pub(super) struct Fake {
+pub(in crate::runtime) struct Fake {
     path: PathBuf,
     state: Arc<Mutex<State>>,
     death: Arc<Notify>,
@@ -67,7 +66,7 @@ pub(super) struct Fake {
 }
 
 impl Fake {
-    pub(super) fn start() -> Self {
+    pub(in crate::runtime) fn start() -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let path = dir.path().join("c.sock");
         let mut fake = Self { path, state: Arc::default(), death: Arc::default(), server: None, _dir: dir };
@@ -76,7 +75,7 @@ impl Fake {
     }
 
     /// Listens on the socket anew, as a restarted daemon.
-    pub(super) fn listen(&mut self) {
+    pub(in crate::runtime) fn listen(&mut self) {
         let _ = std::fs::remove_file(&self.path);
         let listener = UnixListener::bind(&self.path).expect("a free path");
         let (state, death) = (Arc::clone(&self.state), Arc::clone(&self.death));
@@ -86,44 +85,43 @@ impl Fake {
     }
 
     /// Waits until it has died by [`Manner::Die`].
-    pub(super) async fn dead(&mut self) {
+    pub(in crate::runtime) async fn dead(&mut self) {
         self.server.take().expect("it was started").await.expect("it ends by itself");
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(in crate::runtime) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no test panics while it holds the state")
     }
 
-    pub(super) fn endpoint(&self) -> Endpoint {
+    pub(in crate::runtime) fn endpoint(&self) -> Endpoint {
         Endpoint { text: format!("unix://{}", self.path.display()), origin: Origin::Option }
     }
 
-    pub(super) async fn runtime(&self) -> Runtime {
-        let connection = Connection::open(vec![self.endpoint()], PATIENT).await;
-        Runtime { connection: connection.expect("the fake answers") }
+    pub(in crate::runtime) async fn runtime(&self) -> Runtime {
+        Runtime::Cri(Connection::open_one(&self.endpoint(), PATIENT).await.expect("the fake answers"))
     }
 
     /// One that is given up soon in every call after the first.
-    pub(super) async fn impatient_runtime(&self) -> Runtime {
-        let mut runtime = self.runtime().await;
-        runtime.connection.set_limit(SHORT);
-        runtime
+    pub(in crate::runtime) async fn impatient_runtime(&self) -> Runtime {
+        let mut connection = Connection::open_one(&self.endpoint(), PATIENT).await.expect("the fake answers");
+        connection.set_limit(SHORT);
+        Runtime::Cri(connection)
     }
 
     /// Sends one event to each that listens for them.
-    pub(super) async fn emit(&self) {
+    pub(in crate::runtime) async fn emit(&self) {
         let listeners = self.state().listeners.clone();
         for listener in listeners {
             let _ = listener.send(Frame::data(framed(&wire::ContainerEventResponse::default()))).await;
         }
     }
 
-    pub(super) fn n_listeners(&self) -> usize {
+    pub(in crate::runtime) fn n_listeners(&self) -> usize {
         self.state().listeners.iter().filter(|l| !l.is_closed()).count()
     }
 
     /// Adds a pod.
-    pub(super) fn add_pod(&self, id: &str, namespace: &str, name: &str) {
+    pub(in crate::runtime) fn add_pod(&self, id: &str, namespace: &str, name: &str) {
         let metadata = wire::PodSandboxMetadata {
             name: name.into(),
             namespace: namespace.into(),
@@ -139,7 +137,13 @@ impl Fake {
     }
 
     /// Adds a container, or gives it another state: `started_at` follows from the state.
-    pub(super) fn set_container(&self, pod: &str, id: &str, name: &str, state: wire::ContainerState) {
+    pub(in crate::runtime) fn set_container(
+        &self,
+        pod: &str,
+        id: &str,
+        name: &str,
+        state: wire::ContainerState,
+    ) {
         let mut all = self.state();
         let created_at = i64::try_from(all.containers.len()).expect("few") + 10;
         let metadata = Some(wire::ContainerMetadata { name: name.into(), attempt: 0 });

@@ -2,6 +2,7 @@
 use super::*;
 use crate::runtime::{ContainerId, Pod, PodId, SandboxKind};
 use serde_json::json;
+use std::path::Path;
 
 const ID: &str = "b8a0f98cb1c884c6d9eb5c9c6b33b046472ded5033bca0f003d2daf277f77ca5";
 
@@ -10,7 +11,7 @@ fn container(state: ContainerState) -> Container {
         id: ContainerId(ID.into()),
         name: "nginx".into(),
         attempt: 0,
-        pod: Pod {
+        pod: Some(Pod {
             id: PodId("p".into()),
             name: "web".into(),
             namespace: "default".into(),
@@ -20,13 +21,13 @@ fn container(state: ContainerState) -> Container {
             created_at_ns: 1,
             handler: String::new(),
             labels: std::collections::BTreeMap::new(),
-        },
+        }),
+        labels: std::collections::BTreeMap::new(),
         state,
         image: String::new(),
         image_id: String::new(),
         created_at_ns: 1,
-        started_at_ns: None,
-        finished_at_ns: None,
+        has_started: false,
         exit_code: None,
     }
 }
@@ -77,7 +78,6 @@ fn containerd_s_answer_is_read_whole() {
     assert_eq!(details.privileged, Privileged::Stated(false));
     assert_eq!(details.seccomp, Seccomp::RuntimeDefault);
     assert_eq!(details.apparmor_profile, None);
-    assert_eq!(details.bounding_capabilities, Some(["CAP_CHOWN".to_owned(), "CAP_KILL".to_owned()].into()));
     assert_eq!(
         details.oci_runtime.binary,
         Some(dir.path().join("bin/runc")),

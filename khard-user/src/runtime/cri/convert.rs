@@ -1,11 +1,7 @@
 //! CRI messages to khard's own types. Owns the defaults for what a message leaves out; asks nobody.
-use super::{Container, ContainerId, ContainerState, Pod, PodId, cri::generated as wire};
+use super::generated as wire;
+use crate::runtime::{Container, ContainerId, ContainerState, Pod, PodId};
 use std::collections::BTreeMap;
-
-/// Nanoseconds since 1970; the CRI says 0 for "not yet".
-fn moment(at_ns: i64) -> Option<i64> {
-    (at_ns > 0).then_some(at_ns)
-}
 
 fn state(value: i32) -> ContainerState {
     match wire::ContainerState::try_from(value) {
@@ -53,13 +49,13 @@ pub(super) fn container(listed: wire::Container, pods: &BTreeMap<PodId, Pod>) ->
         id: ContainerId(listed.id),
         name: metadata.name,
         attempt: metadata.attempt,
-        pod,
+        pod: Some(pod),
+        labels: listed.labels.into_iter().collect(),
         state: state(listed.state),
         image: listed.image.map(|image| image.image).unwrap_or_default(),
         image_id,
         created_at_ns: listed.created_at,
-        started_at_ns: None,
-        finished_at_ns: None,
+        has_started: false,
         exit_code: None,
     }
 }
@@ -67,8 +63,8 @@ pub(super) fn container(listed: wire::Container, pods: &BTreeMap<PodId, Pod>) ->
 /// Adds what only the container's own status tells.
 pub(super) fn add_status(container: &mut Container, status: wire::ContainerStatus) {
     container.state = state(status.state);
-    container.started_at_ns = moment(status.started_at);
-    container.finished_at_ns = moment(status.finished_at);
+    // The CRI says 0 for "not yet".
+    container.has_started = status.started_at > 0;
     container.exit_code = (container.state == ContainerState::Exited).then_some(status.exit_code);
     // The list gives the image's id where the pod gave an id; the status keeps what was asked for.
     if let Some(image) = status.image.map(|image| image.image).filter(|image| !image.is_empty()) {
