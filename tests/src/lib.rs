@@ -3,6 +3,7 @@ pub mod apparmor;
 pub mod audit;
 pub mod bundle;
 pub mod cgroup;
+pub mod docker;
 pub mod draw;
 pub mod filter;
 pub mod kernel;

@@ -70,8 +70,8 @@ fn headline(page: &mut String, summary: &Summary) {
 fn runs(page: &mut String, summary: &Summary) {
     page.push_str("\n## Runs\n\n| started (UTC) | lasted | what | ended | joined | coverage of system calls |\n|---|---|---|---|---|---|\n");
     for run in &summary.runs {
-        let what = match (&run.pod, run.attempt) {
-            (Some(pod), Some(attempt)) => format!("{}, attempt {attempt}", code(pod.as_bytes())),
+        let what = match (run.pod.as_ref().or(run.container.as_ref()), run.attempt) {
+            (Some(name), Some(attempt)) => format!("{}, attempt {attempt}", code(name.as_bytes())),
             _ => "one run".to_owned(),
         };
         let _ = writeln!(
@@ -94,6 +94,10 @@ fn runs(page: &mut String, summary: &Summary) {
     let accesses: std::collections::BTreeSet<_> = summary.runs.iter().flat_map(|run| &run.accesses).collect();
     for (coverage, classes) in accesses {
         let _ = writeln!(page, "- {}: {}", classes.join(", "), code(coverage.as_bytes()));
+    }
+    if let Some(from) = words::name_from(&summary.subject) {
+        let _ =
+            writeln!(page, "- the container is called by {from}: its own name is another with each start");
     }
     if let Some(label) = words::derivation(&summary.subject) {
         let _ = writeln!(

@@ -66,7 +66,10 @@ pub struct RunSummary {
     pub id: RunId,
     /// The pod, if it is of one.
     pub pod: Option<String>,
-    /// The container's attempt in its pod.
+    /// The container's own name, if it is in no pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// The container's attempt in its pod, or Docker's at starting it.
     pub attempt: Option<u32>,
     /// The image and what it resolved to.
     pub image: Option<(String, String)>,
@@ -227,7 +230,8 @@ fn run_summary(recording: &Recording, run: &Run) -> RunSummary {
     let container = run.container.as_ref();
     RunSummary {
         id: run.id,
-        pod: container.map(|container| container.pod.clone()),
+        pod: container.map(|container| container.pod.clone()).filter(|pod| !pod.is_empty()),
+        container: container.map(|container| container.name.clone()).filter(|name| !name.is_empty()),
         attempt: container.map(|container| container.attempt),
         image: container.map(|container| (container.image.clone(), container.image_id.clone())),
         started_unix_ms: run.started_unix_ms,

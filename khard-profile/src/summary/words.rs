@@ -1,6 +1,6 @@
 //! Owns how facts are said in words. Nothing in here is escaped for a sink.
 
-use crate::recording::{Coverage, Ended, From, Proof, Runtime, Subject, WorkloadFrom};
+use crate::recording::{Coverage, Ended, From, NameFrom, Proof, Runtime, Subject, WorkloadFrom};
 
 /// The coverage of a class, without the class.
 pub(super) fn coverage(coverage: &Coverage) -> String {
@@ -78,6 +78,16 @@ pub(super) fn derivation(subject: &Subject) -> Option<&'static str> {
         WorkloadFrom::PodTemplateHash => Some("pod-template-hash"),
         WorkloadFrom::ControllerRevisionHash => Some("controller-revision-hash"),
         WorkloadFrom::JobName => Some("job-name"),
+    }
+}
+
+/// What a container of Docker's is called by, unless it is its own name.
+pub(super) fn name_from(subject: &Subject) -> Option<&'static str> {
+    let Subject::Docker { name_from, .. } = subject else { return None };
+    match name_from {
+        NameFrom::Container => None,
+        NameFrom::ComposeService => Some("its service of Docker Compose"),
+        NameFrom::Image => Some("its image"),
     }
 }
 

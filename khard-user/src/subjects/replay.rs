@@ -69,6 +69,7 @@ fn subject(recording: &Recording, id: SubjectId, run: &Run) -> Message {
     let (_, names) = recording.subject().key();
     let names: Vec<_> = names.into_iter().map(String::from_utf8_lossy).collect();
     let label = match &run.container {
+        Some(container) if !container.name.is_empty() => container.name.clone(),
         Some(container) => format!("{}/{}", container.pod, names.last().map_or("", |name| name.as_ref())),
         None => names.join("/"),
     };

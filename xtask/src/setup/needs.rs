@@ -30,7 +30,12 @@ const NEEDS: &[Need] = &[
     need(&[Build, Containers], Command("gcc"), "gcc", "links Rust programs"),
     need(&[Build], File(&["/usr/include/features.h"]), "libc6-dev", "links Rust programs"),
     need(&[Vm], Command("qemu-system-x86_64"), "qemu-system-x86", "runs guests"),
-    need(&[Vm], File(&["/bin/busybox"]), "busybox-static", "first program of a guest"),
+    need(
+        &[Vm, Containers],
+        File(&["/bin/busybox"]),
+        "busybox-static",
+        "first program of a guest, and Docker's image",
+    ),
     need(&[Vm], Command("mke2fs"), "e2fsprogs", "makes a guest's disks"),
     need(&[Vm], Command("depmod"), "kmod", "finds a kernel's modules"),
     need(&[Vm], Command("zstd"), "zstd", "unpacks kernels"),
@@ -40,6 +45,8 @@ const NEEDS: &[Need] = &[
     need(&[Vm, Containers], Command("mmdebstrap"), "mmdebstrap", "makes root file systems and images"),
     need(&[Containers], Command("containerd"), "containerd", "runs the demo's and the tests' pods"),
     need(&[Containers], Command("runc"), "runc", "starts containers"),
+    need(&[Containers], Command("dockerd"), "docker.io", "runs the tests' containers that are in no pod"),
+    need(&[Containers], Command("docker"), "docker.io", "runs the tests' containers that are in no pod"),
     need(&[Containers, Test], Command("crun"), "crun", "starts containers"),
     need(
         &[Containers],

@@ -5,7 +5,7 @@
 //! - `tight_*` only in the guests of Debian 12's kernels, with `--full`: they run each workload dozens of times.
 //! - `today_*` only in a guest of today's programs, with `--full`.
 //! - `local_*` run as root on this machine's kernel and in every guest but that; `container_*` beside a containerd with images,
-//!   on this machine, and with `--full` in guests; `guest_*` only in guests, `guest_full_*` only with `--full`; `full_*` on
+//!   on this machine, and with `--full` in guests; `docker_*` there too, on this machine only, each with a dockerd of its own; `guest_*` only in guests, `guest_full_*` only with `--full`; `full_*` on
 //!   this machine and in guests, only with `--full`. Others are unit tests.
 //! - A test that must skip prints the line `KHARD-SKIP NAME: REASON` and returns.
 //! - The environment says where they are: `KHARD_BIN` (the program khard, also in PATH), `KHARD_KERNEL` (`host`, `6.1`,
@@ -92,6 +92,8 @@ struct Row {
 const IN_GUEST: &[&str] = &["local_", "container_", "guest_", "full_"];
 /// Where profiles are also tried for what they allow, which is the same on every kernel but for AppArmor's version.
 const IN_GUEST_AND_TIGHT: &[&str] = &["local_", "container_", "guest_", "full_", "tight_"];
+/// What needs a Docker, which only this machine has.
+const DOCKER: &str = "docker_";
 const TODAY: &[&str] = &["guest_denials", "guest_oracle", "guest_full_pods", "today_"];
 /// What these test is user space, or has its kernel side tested by another program in every guest: they run in guests with
 /// `--full` only, where they would be half of all the time.
@@ -111,7 +113,7 @@ const FULL_PREEMPT: &str = "preempt=full";
 static ROWS: [Row; 14] = [
     row("unit", Place::Unit, &[], true, false),
     row("root", Place::Host, &["local_"], false, false),
-    row("containers", Place::Containers, &["container_"], false, false),
+    row("containers", Place::Containers, &["container_", DOCKER], false, false),
     row("full", Place::Containers, &["full_"], false, true),
     row("vm-harness", Place::Harness("6.12"), &[], true, false),
     row("vm-dist", Place::Dist("6.12"), &[], true, true),
@@ -153,7 +155,10 @@ impl Run<'_> {
         self.programs.iter().filter(move |program| {
             let name = program.name.as_str();
             let kind = match row.place {
-                Place::Unit => !IN_GUEST_AND_TIGHT.iter().chain(TODAY).any(|prefix| name.starts_with(prefix)),
+                Place::Unit => {
+                    let mut elsewhere = IN_GUEST_AND_TIGHT.iter().chain(TODAY).chain([&DOCKER]);
+                    !elsewhere.any(|prefix| name.starts_with(prefix))
+                }
                 _ => row.prefixes.iter().any(|prefix| name.starts_with(prefix)),
             };
             // In guests, emulated as they are, tests with containers take long.
