@@ -22,7 +22,7 @@ pub(super) struct Args {
     /// Also what was changed since, and what is in use: its processes are not confined any more
     #[arg(long)]
     force: bool,
-    /// The container runtime's CRI socket, as `unix:///path`
+    /// The container runtime's socket, a CRI's or Docker's, as `unix:///path`
     #[arg(long, value_name = "ENDPOINT")]
     runtime_endpoint: Option<String>,
     /// The root of an image's file system: files are removed there, and nothing is unloaded

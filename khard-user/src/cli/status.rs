@@ -16,7 +16,7 @@ pub(super) struct Args {
     /// Print the facts as JSON
     #[arg(long)]
     json: bool,
-    /// The container runtime's CRI socket, as `unix:///path`
+    /// The container runtime's socket, a CRI's or Docker's, as `unix:///path`
     #[arg(long, value_name = "ENDPOINT")]
     runtime_endpoint: Option<String>,
 }

@@ -90,7 +90,7 @@ pub(super) struct TargetArgs {
     /// Only the pods' container of this name
     #[arg(short, long = "in-container", value_name = "CONTAINER", requires = "pods")]
     container_of_pod: Option<String>,
-    /// A container's id, the start of it (8 digits or more), or its name (repeatable)
+    /// A container's id, the start of it (8 digits or more), or its name, in a pod or in Docker (repeatable)
     #[arg(long, value_name = "ID|NAME")]
     container: Vec<String>,
     /// A cgroup's path, as in /proc/PID/cgroup (repeatable)
@@ -108,7 +108,8 @@ pub(super) struct TargetArgs {
     /// Run COMMAND as this user
     #[arg(long, value_name = "UID[:GID]|NAME", requires = "command")]
     user: Option<String>,
-    /// The container runtime's socket; else `CONTAINER_RUNTIME_ENDPOINT`, /etc/crictl.yaml, and the usual places
+    /// The container runtime's socket, a CRI's or Docker's; else `CONTAINER_RUNTIME_ENDPOINT`, /etc/crictl.yaml, `DOCKER_HOST`, and the
+    /// usual places
     #[arg(long, value_name = "ENDPOINT")]
     runtime_endpoint: Option<String>,
     /// By what means to see files and all else that AppArmor decides on
@@ -121,7 +122,7 @@ pub(super) struct TargetArgs {
     /// Succeed although something of this class was lost
     #[arg(long, value_name = "CLASS")]
     pub(super) accept_lossy: Vec<Class>,
-    /// A command to start and record
+    /// A command to start and record; of `docker run`, the container that it starts
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }

@@ -47,6 +47,7 @@ Examples:
   khard trace --pod web -n shop -c nginx     attach to one container of a running pod
   khard trace -l app=web -n shop --wait --unite rollouts    every pod of the workload, one set of profiles
   khard trace --container 4f1d2c3b --duration 10m
+  khard trace -- docker run --rm nginx       record the container that docker starts, not the client
   khard trace --cgroup /system.slice/redis.service
   khard trace --pod web --wait --until-quiet 5m          end when nothing new has come for five minutes
   khard trace --pod web --via 'ssh node1 sudo khard agent --stdio'    record there, write here

@@ -14,7 +14,7 @@ pub use message::{
 pub use selector::{BadSelector, Selector};
 
 /// The version of the stream that this khard speaks, the only one.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Messages on their way in one process, before whoever sends them waits.
 pub const IN_FLIGHT: usize = 4096;
