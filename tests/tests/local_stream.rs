@@ -165,7 +165,7 @@ fn who_speaks_no_stream_is_refused_in_words_and_cannot_reach_the_terminal() {
     let said = refused(r"printf 'Welcome to \033[31mnode1\n'");
     assert!(said.contains(r"Welcome to \x1b[31mnode1") && said.contains("khard agent --stdio"), "{said}");
     let said = refused("printf 'khard-stream 99\n'; cat > /dev/null");
-    assert!(said.contains("version 99") && said.contains("version 2:"), "{said}");
+    assert!(said.contains("version 99") && said.contains("version 3:"), "{said}");
     let said = refused(r"printf '\033]0;title\007not found\n' >&2; exit 127");
     assert!(said.contains("not found") && said.contains("127"), "{said}");
     let said = refused("head -c 100000000 /dev/zero");

@@ -33,7 +33,7 @@ impl Target {
             Self::Container(key) => {
                 container.name == *key || (key.len() >= 8 && container.id.0.starts_with(key.as_str()))
             }
-            Self::Every => true,
+            Self::Every | Self::New => true,
         }
     }
 
@@ -45,7 +45,7 @@ impl Target {
                 pod.namespace == *namespace && selector.fits(&pod.labels)
             }
             Self::Container(_) => false,
-            Self::Every => true,
+            Self::Every | Self::New => true,
         }
     }
 }
@@ -296,6 +296,10 @@ impl Containers {
             return false;
         };
         let id = ContainerId(name.id.to_owned());
+        if self.live_pods.contains(&id.0) || self.ended_pods.contains(&id.0) {
+            // A pod's own process, which waits.
+            return false;
+        }
         // Written before the container is started, and so before this birth.
         self.learn_followed();
         let known = self.known.entry(id.clone()).or_default();
@@ -352,6 +356,9 @@ impl Containers {
             known.is_stranger = true;
             return Ok(());
         }
+        let mut wanting = self.targets.iter().filter(|target| target.wants(&container));
+        // Without a birth it was there before.
+        let is_new = wanting.all(|target| *target == Target::New);
         known.container = Some((container.clone(), runtime));
         let details = match details {
             Ok(details) => Some(known.details.insert(details).clone()),
@@ -380,18 +387,19 @@ impl Containers {
             *kept = identity;
             return Ok(());
         }
-        identity::warn_of_filter(&identity);
         let birth = known.birth.clone().or_else(|| find_birth(session, &id));
         let instance = if let Some(birth) = birth.filter(|birth| {
             session.unclaimed().iter().any(|b| b.slot == birth.slot && b.cgroup_id == birth.cgroup_id)
         }) {
+            identity::warn_of_filter(&identity);
             session.claim(&birth, identity)?
         } else {
             let running: Option<(PathBuf, u64)> = details
                 .filter(|details| details.pid.is_some())
                 .and_then(|details| details.cgroup)
                 .and_then(|path| session.tree().id(&path).ok().flatten().map(|cgroup| (path, cgroup)));
-            let Some((path, cgroup_id)) = running else { return Ok(()) };
+            let Some((path, cgroup_id)) = running.filter(|_| !is_new) else { return Ok(()) };
+            identity::warn_of_filter(&identity);
             session.record_running(cgroup_id, path, identity)?
         };
         known.instance = Some(instance);
@@ -432,8 +440,15 @@ impl Containers {
             }
             Target::Container(_) => recorded(target) || refused(target),
             Target::Every => false,
+            // Whose cgroup is there and has no name yet may be one.
+            Target::New => session.unclaimed().is_empty(),
         };
-        self.targets.iter().all(ended) && self.questions.is_empty() && session.living().next().is_none()
+        self.targets.iter().all(ended) && self.questions.is_empty()
+    }
+
+    /// Whether containers that live on once the command has ended are not waited for.
+    pub(super) fn end_with_command(&self) -> bool {
+        self.targets.contains(&Target::New)
     }
 
     /// Says what an outage means for what was recorded.
@@ -528,6 +543,6 @@ async fn check_exists(runtimes: &[Runtime], target: &mut Target) -> Result<(), A
             }
             Ok(())
         }
-        (Target::Every | Target::Pod { .. } | Target::Labelled { .. }, _) => Ok(()),
+        (Target::Every | Target::New | Target::Pod { .. } | Target::Labelled { .. }, _) => Ok(()),
     }
 }

@@ -163,13 +163,18 @@ pub(super) struct DockerRun {
 
 impl DockerRun {
     /// Prepares to follow a command, if it is a `docker run`; `user` is who runs it. Of other clients it says that their containers
-    /// are not recorded.
-    pub(super) fn of(argv: &[OsString], user: Option<&User>) -> Result<Option<Self>, CidFileError> {
+    /// are not recorded, unless all new ones are.
+    pub(super) fn of(
+        argv: &[OsString],
+        user: Option<&User>,
+        takes_new: bool,
+    ) -> Result<Option<Self>, CidFileError> {
         let (options_at, cidfile, host) = match Client::of(argv) {
             None => return Ok(None),
+            Some(Client::Other(_)) if takes_new => return Ok(None),
             Some(Client::Other(name)) => {
                 tracing::warn!(
-                    "recording the client {name} itself: containers that it has started are recorded only where they are named"
+                    "recording the client {name} itself, not the containers that it has started: --containers records them too"
                 );
                 return Ok(None);
             }
@@ -294,7 +299,8 @@ mod tests {
     #[test]
     fn a_file_of_khard_s_own_is_put_in_front_and_taken_away() {
         let argv = ["docker", "run", "--rm", "busybox"].map(OsString::from);
-        let run = DockerRun::of(&argv, None).expect("a folder can be made").expect("it is a docker run");
+        let run =
+            DockerRun::of(&argv, None, false).expect("a folder can be made").expect("it is a docker run");
         assert_eq!(run.argv[2], "--cidfile");
         assert_eq!(run.argv[4..], argv[2..]);
         assert_eq!(run.container(), None);

@@ -38,7 +38,7 @@ use crate::{
     privilege::PrivilegeError,
     runtime::RuntimeError,
     session::{Session, SessionError},
-    stream::{Command, IN_FLIGHT, Message, Outcome, Request, Selector, StreamError, SubjectId},
+    stream::{Command, IN_FLIGHT, Message, Outcome, Request, Selector, StreamError, SubjectId, Target},
 };
 
 /// A recording could not begin or go on.
@@ -167,7 +167,10 @@ impl Agent {
         }
         let endpoint = request.runtime_endpoint.as_deref();
         let docker_run = match command {
-            Some(command) => DockerRun::of(&command.argv, command.user.as_ref())?,
+            Some(command) => {
+                let takes_new = request.targets.contains(&Target::New);
+                DockerRun::of(&command.argv, command.user.as_ref(), takes_new)?
+            }
             None => None,
         };
         // The client itself is started in a cgroup of its own, and not recorded.
@@ -328,10 +331,10 @@ impl Agent {
                     self.session.pulse();
                 }
             }
-            let is_over = is_tick && self.is_over(is_pulse)?;
+            let over = if is_tick { self.is_over(is_pulse)? } else { None };
             self.hand_over(port);
-            if is_over {
-                return Ok(Over::Ended(Ended::SubjectEnded));
+            if let Some(why) = over {
+                return Ok(Over::Ended(why));
             }
         }
     }
@@ -391,8 +394,8 @@ impl Agent {
         Ok(())
     }
 
-    /// What is to be done now and then. Returns whether everything has ended.
-    fn is_over(&mut self, is_pulse: bool) -> Result<bool, AgentError> {
+    /// What is to be done now and then. Once nothing more can come, returns how those end that are left.
+    fn is_over(&mut self, is_pulse: bool) -> Result<Option<Ended>, AgentError> {
         if is_pulse || self.session.living().nth(FEW_SUBJECTS).is_none() {
             // The time that the user gave may be why it ended; a signal was the command's to take.
             let why = self.asked_to_end.filter(|why| *why != Ended::Interrupted);
@@ -402,10 +405,16 @@ impl Agent {
             }
         }
         self.session.recycle()?;
-        Ok((self.command.is_none() || self.command_status.is_some())
-            && self.containers.is_over(&self.session)
-            && self.waiting.is_empty()
-            && self.session.living().next().is_none())
+        let can_more_come = self.command.is_some() && self.command_status.is_none()
+            || !self.waiting.is_empty()
+            || !self.containers.is_over(&self.session);
+        Ok(match self.session.living().next() {
+            _ if can_more_come => None,
+            None => Some(Ended::SubjectEnded),
+            // What the command has left running is not waited for.
+            Some(_) if self.containers.end_with_command() => Some(Ended::Running),
+            Some(_) => None,
+        })
     }
 }
 

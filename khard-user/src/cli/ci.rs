@@ -28,6 +28,7 @@ use crate::{
 #[command(after_help = "\
 Examples:
   khard ci --baseline profiles -- make test
+  khard ci --baseline profiles --containers -- make e2e           COMMAND, and each container that starts meanwhile
   khard ci --baseline profiles -l app=web --wait -- ./e2e.sh      COMMAND and the pods that it starts
 
 Where GITHUB_STEP_SUMMARY is set, the comparison is appended to that file as Markdown. The output folder holds the profiles with this

@@ -93,6 +93,10 @@ pub(super) struct TargetArgs {
     /// A container's id, the start of it (8 digits or more), or its name, in a pod or in Docker (repeatable)
     #[arg(long, value_name = "ID|NAME")]
     container: Vec<String>,
+    /// Every container that starts while COMMAND runs, in a pod or in Docker, by whomever it is started; not those that are there
+    /// before. Their recordings end with COMMAND
+    #[arg(long, requires = "command")]
+    containers: bool,
     /// A cgroup's path, as in /proc/PID/cgroup (repeatable)
     #[arg(long, value_name = "PATH")]
     cgroup: Vec<PathBuf>,
@@ -136,7 +140,8 @@ impl TargetArgs {
     /// How many were named; one for all pods with some labels.
     pub(super) fn n_targets(&self) -> usize {
         let of_command = usize::from(!self.command.is_empty());
-        self.pod.len() + self.selector.len() + self.container.len() + self.cgroup.len() + of_command
+        let named = self.pod.len() + self.selector.len() + self.container.len() + self.cgroup.len();
+        named + usize::from(self.containers) + of_command
     }
 
     /// What an agent is asked for, and where it is. `or_every`: without a target, every container on the node is one. `output`:
@@ -163,7 +168,8 @@ impl TargetArgs {
             container: self.container_of_pod.clone(),
         });
         let containers = self.container.into_iter().map(Target::Container);
-        let mut targets: Vec<_> = pods.chain(labelled).chain(containers).collect();
+        let new = self.containers.then_some(Target::New);
+        let mut targets: Vec<_> = pods.chain(labelled).chain(containers).chain(new).collect();
         if n_targets == 0 {
             targets.push(Target::Every);
         }

@@ -293,6 +293,8 @@ pub enum Target {
     Container(String),
     /// Every container on the node, those that come later too.
     Every,
+    /// Every container that starts from now on, until the command has ended.
+    New,
 }
 
 #[cfg(test)]

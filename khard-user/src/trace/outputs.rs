@@ -39,7 +39,7 @@ pub struct Report {
 pub(super) struct Outputs {
     out: OutDir,
     name: Option<String>,
-    /// Every pod of a node is recorded, so that a pod's name may be there twice.
+    /// Pods that nobody named are recorded, so that a pod's name may be there twice.
     by_namespace: bool,
     choices: ProfileChoices,
     unite: Option<Unite>,
@@ -63,7 +63,11 @@ impl Outputs {
         let mut outputs = Self {
             out,
             name: files.name.clone(),
-            by_namespace: options.request.targets.contains(&Target::Every),
+            by_namespace: options
+                .request
+                .targets
+                .iter()
+                .any(|one| matches!(one, Target::Every | Target::New)),
             choices: files.choices.clone(),
             unite: files.unite,
             images: BTreeMap::new(),
