@@ -51,7 +51,7 @@ impl Project {
     fn told(&self, done: &Done) -> Vec<String> {
         let names = [IMAGE_NAME.to_owned(), "worker".to_owned(), self.pod_folder()];
         let lines =
-            done.stdout.lines().filter(|line| names.iter().any(|name| line.starts_with(&format!("{name}"))));
+            done.stdout.lines().filter(|line| names.iter().any(|name| line.starts_with(name.as_str())));
         lines.map(str::to_owned).collect()
     }
 

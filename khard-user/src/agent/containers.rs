@@ -459,7 +459,7 @@ impl Containers {
         let instances: Vec<_> = self.known.values().filter_map(|known| known.instance).collect();
         for id in instances {
             if let Some(identity) = session.identity_mut(id) {
-                let end = if !self.lost.is_empty() { " and did not come back" } else { "" };
+                let end = if self.lost.is_empty() { "" } else { " and did not come back" };
                 identity.notes.push(format!(
                     "the container runtime was lost{end}: containers that started meanwhile may be missing"
                 ));

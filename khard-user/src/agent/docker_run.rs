@@ -182,14 +182,13 @@ impl DockerRun {
         };
         tracing::warn!("recording the container that docker run starts, not the client");
         let mut argv = argv.to_owned();
-        let (cidfile, own_dir) = match cidfile {
-            Some(path) => (path, None),
-            None => {
-                let dir = own_dir(user)?;
-                let path = dir.join("cid");
-                argv.splice(options_at..options_at, [OsString::from("--cidfile"), path.clone().into()]);
-                (path, Some(dir))
-            }
+        let (cidfile, own_dir) = if let Some(path) = cidfile {
+            (path, None)
+        } else {
+            let dir = own_dir(user)?;
+            let path = dir.join("cid");
+            argv.splice(options_at..options_at, [OsString::from("--cidfile"), path.clone().into()]);
+            (path, Some(dir))
         };
         let is_stale = own_dir.is_none() && cidfile.exists();
         Ok(Some(Self { argv, host, cidfile, own_dir, is_stale }))

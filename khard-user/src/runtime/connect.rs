@@ -106,7 +106,7 @@ pub(crate) async fn find_out(endpoint: &Endpoint, limit: Duration) -> Result<Run
     );
     match (docker, cri) {
         (Ok(docker), _) => Ok(Runtime::Docker(docker)),
-        (_, Ok(cri)) => Ok(Runtime::Cri(cri)),
+        (_, Ok(cri)) => Ok(Runtime::Cri(Box::new(cri))),
         // HTTP is spoken there, by a Docker that is too old or by another.
         (Err(why @ (Unusable::OldDocker(_) | Unusable::NoVersion(_))), _) | (_, Err(why)) => Err(why),
     }

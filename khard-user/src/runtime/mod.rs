@@ -134,7 +134,7 @@ pub struct Version {
 #[derive(Debug, Clone)]
 pub enum Runtime {
     /// By the Container Runtime Interface.
-    Cri(cri::connection::Connection),
+    Cri(Box<cri::connection::Connection>),
     /// By Docker's API.
     Docker(docker::connection::Connection),
 }

@@ -62,7 +62,7 @@ impl Kubelet {
         let connection = Connection::open_one(endpoint, LIMIT)
             .await
             .with_context(|| format!("no CRI v1 at {}", endpoint.text))?;
-        Ok(Self { runtime: Runtime::Cri(connection.clone()), connection })
+        Ok(Self { runtime: Runtime::Cri(Box::new(connection.clone())), connection })
     }
 
     /// The same runtime as khard sees it.

@@ -98,14 +98,15 @@ impl Fake {
     }
 
     pub(in crate::runtime) async fn runtime(&self) -> Runtime {
-        Runtime::Cri(Connection::open_one(&self.endpoint(), PATIENT).await.expect("the fake answers"))
+        let connection = Connection::open_one(&self.endpoint(), PATIENT).await.expect("the fake answers");
+        Runtime::Cri(Box::new(connection))
     }
 
     /// One that is given up soon in every call after the first.
     pub(in crate::runtime) async fn impatient_runtime(&self) -> Runtime {
         let mut connection = Connection::open_one(&self.endpoint(), PATIENT).await.expect("the fake answers");
         connection.set_limit(SHORT);
-        Runtime::Cri(connection)
+        Runtime::Cri(Box::new(connection))
     }
 
     /// Sends one event to each that listens for them.

@@ -48,7 +48,7 @@ pub struct Connection {
     path: PathBuf,
     limit: Duration,
     api: ApiVersion,
-    version: wire::Version,
+    version: wire::Server,
 }
 
 /// No whole answer came.
@@ -81,7 +81,7 @@ impl Connection {
             Broken::Connect(error) => refusal(error),
             other => Unusable::NotDocker(Box::new(other)),
         })?;
-        let version: wire::Version = match serde_json::from_slice(&body) {
+        let version: wire::Server = match serde_json::from_slice(&body) {
             Ok(version) if status.is_success() => version,
             Ok(_) => return Err(Unusable::NoVersion(status.as_u16())),
             Err(error) => return Err(Unusable::NotDocker(Box::new(Broken::from(error)))),
@@ -91,7 +91,7 @@ impl Connection {
     }
 
     /// What the daemon said when it was found.
-    pub(crate) fn said(&self) -> &wire::Version {
+    pub(crate) fn said(&self) -> &wire::Server {
         &self.version
     }
 
@@ -151,7 +151,7 @@ impl Connection {
 }
 
 /// The version of the API to speak; `None` where the daemon serves none that khard knows.
-fn choose(version: &wire::Version) -> Option<ApiVersion> {
+fn choose(version: &wire::Server) -> Option<ApiVersion> {
     let newest = ApiVersion::parse(&version.api_version)?;
     let oldest = ApiVersion::parse(&version.min_api_version).unwrap_or(OLDEST).max(OLDEST);
     (oldest <= newest).then_some(oldest)

@@ -148,10 +148,6 @@ fn answer(uri: &hyper::Uri, state: &Mutex<State>) -> Response<Chunks> {
     let path = versioned.map_or(path.to_owned(), |(_, rest)| format!("/{rest}"));
     let (sender, chunks) = mpsc::channel(8);
     let answer = match (state.manners.get(path.as_str()).cloned(), path.as_str()) {
-        (Some(Manner::Hang), _) => {
-            state.listeners.push(sender);
-            return Response::new(Chunks::Of(chunks));
-        }
         (Some(Manner::Flood), _) => return Response::new(Chunks::Endless),
         (Some(Manner::Say(status, text)), _) => (status, text.to_owned()),
         (None, "/version") => {
@@ -169,7 +165,8 @@ fn answer(uri: &hyper::Uri, state: &Mutex<State>) -> Response<Chunks> {
             (200, info.to_string())
         }
         (None, "/containers/json") => (200, Value::from(state.listed.clone()).to_string()),
-        (None, "/events") => {
+        // An answer that never ends.
+        (Some(Manner::Hang), _) | (None, "/events") => {
             state.listeners.push(sender);
             return Response::new(Chunks::Of(chunks));
         }
@@ -203,7 +200,7 @@ impl Body for Chunks {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut *self {
             Self::Of(chunks) => chunks.poll_recv(cx).map(|chunk| chunk.map(|data| Ok(Frame::data(data)))),
-            Self::Endless => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b' '; 1 << 16]))))),
+            Self::Endless => Poll::Ready(Some(Ok(Frame::data(vec![b' '; 1 << 20].into())))),
         }
     }
 }

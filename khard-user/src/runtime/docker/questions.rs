@@ -70,7 +70,7 @@ fn of_listed(listed: wire::Listed) -> Container {
 
 /// Adds what only an inspection tells.
 pub(super) fn add_status(container: &mut Container, inspected: wire::Inspected) {
-    container.name = inspected.name.trim_start_matches('/').to_owned();
+    inspected.name.trim_start_matches('/').clone_into(&mut container.name);
     container.attempt = inspected.restart_count;
     container.state = state(&inspected.state.status);
     container.has_started =

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 /// `GET /version`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(crate) struct Version {
+pub(crate) struct Server {
     pub(crate) version: String,
     pub(crate) api_version: String,
     #[serde(rename = "MinAPIVersion", default)]
