@@ -225,6 +225,8 @@ pub fn of_process(pid: u32) -> io::Result<PathBuf> {
     let text = fs::read(format!("/proc/{pid}/cgroup"))?;
     text.split(|byte| *byte == b'\n')
         .find_map(|line| line.strip_prefix(b"0::"))
+        // Of a zombie whose cgroup is gone (`proc_cgroup_show()`, kernel/cgroup/cgroup.c).
+        .map(|path| path.strip_suffix(b" (deleted)").unwrap_or(path))
         .map(|path| PathBuf::from(OsStr::from_bytes(path)))
         .ok_or_else(|| io::Error::other(format!("process {pid} has no cgroup v2")))
 }

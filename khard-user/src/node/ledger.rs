@@ -22,8 +22,8 @@ pub(super) const LEDGER_FILE: &str = "ledger.json";
 /// How long another khard is waited for: most are done in a moment.
 const N_TRIES: u32 = 40;
 const PAUSE: Duration = Duration::from_millis(50);
-/// Of this form of the list.
-const VERSION: u32 = 1;
+/// Of this form of the list. Version 1 had no folders.
+const VERSION: u32 = 2;
 
 /// The list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,11 +78,12 @@ impl Ledger {
         let path = places.state.join(LEDGER_FILE);
         let Some(json) = read_if_there(&path)? else { return Ok(Self::default()) };
         let failed = |source| NodeError::Ledger { path: path.clone(), source };
-        let ledger: Self = serde_json::from_slice(&json).map_err(failed)?;
-        if ledger.version != VERSION {
+        let mut ledger: Self = serde_json::from_slice(&json).map_err(failed)?;
+        if !(1..=VERSION).contains(&ledger.version) {
             let found = format!("it is of version {}, and this khard knows {VERSION}", ledger.version);
             return Err(failed(serde::de::Error::custom(found)));
         }
+        ledger.version = VERSION;
         Ok(ledger)
     }
 

@@ -14,7 +14,7 @@ use std::{
     ffi::OsStr,
     fmt::Write as _,
     os::unix::ffi::OsStrExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -25,7 +25,7 @@ use khard_profile::{
 };
 use serde_json::{Value, json};
 
-use self::audit::{AuditLog, Wanted};
+use self::audit::{AuditLog, Wanted, Whose};
 pub use self::{
     amend::{AmendError, Amendment},
     audit::{Answered, Denial, Logged},
@@ -155,20 +155,25 @@ impl Verification {
 
     fn listen(&mut self, subjects: &Subjects) {
         let Some(Ok(log)) = &mut self.log.source else { return };
-        let subject_of = |pid| {
-            let told = subjects.iter().find(|(_, observed)| observed.state().run.init_pid == Some(pid));
-            if let Some((id, _)) = told {
-                return Ok(Some(id));
-            }
-            let cgroup = cgroup::of_process(pid)?;
-            let is_in = |observed: &Observed| {
-                let path = &observed.state().run.cgroup_path;
-                cgroup.starts_with(OsStr::from_bytes(path.as_slice()))
+        let whose = |pid| {
+            // Of two lives in one cgroup, and of a number that was used twice, the last one counts.
+            let by_cgroup = |cgroup: &Path| {
+                let rank = |(id, observed): (SubjectId, &Observed)| {
+                    let run = &observed.state().run;
+                    let path = OsStr::from_bytes(run.cgroup_path.as_slice());
+                    cgroup.starts_with(path).then_some((observed.state().is_alive(), path.len(), id))
+                };
+                subjects.iter().filter_map(rank).max().map(|(.., id)| id)
             };
-            Ok(subjects.iter().find(|(_, observed)| is_in(observed)).map(|(id, _)| id))
+            if let Ok(cgroup) = cgroup::of_process(pid) {
+                return by_cgroup(&cgroup).map_or(Whose::Nobodys, Whose::Subjects);
+            }
+            let is_first = |observed: &Observed| observed.state().run.init_pid == Some(pid);
+            let first = subjects.iter().filter(|(_, observed)| is_first(observed)).last();
+            first.map_or(Whose::Unknown, |(id, _)| Whose::Subjects(id))
         };
-        let wanted = Wanted { profiles: &self.profiles.apparmor_names(), subject_of: &subject_of };
-        self.log.heard.extend(log.take(&wanted));
+        let wanted = Wanted { profiles: &self.profiles.apparmor_names(), whose: &whose };
+        log.take(&wanted, &mut self.log.heard);
     }
 
     /// Compares what has changed, if it is time. Returns what is new.
@@ -251,7 +256,7 @@ impl Verification {
         let Logged::Answered(id, answered) = logged else { return None };
         let state = subjects.get(*id)?.state();
         let (_, profile) = self.profiles.of(state).ok()?.seccomp.as_ref()?;
-        profile.may_allow(answered.key, &state.run.host).then(|| {
+        profile.allows(answered.key, &state.run.host).then(|| {
             let what =
                 format!("a filter in force is another than the profile: it answered {}", answered.in_words());
             (state.label.clone(), what)

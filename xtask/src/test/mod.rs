@@ -68,6 +68,13 @@ enum Place {
     Kubelet(&'static str),
 }
 
+impl Place {
+    /// Whether all of it happens in guests.
+    fn is_elsewhere(self) -> bool {
+        matches!(self, Self::Guest(..) | Self::Harness(_) | Self::Dist(_))
+    }
+}
+
 /// A guest, by its kernel.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Guest {
@@ -189,20 +196,20 @@ pub(crate) fn verb(paths: &Paths, args: &TestArgs) -> Result<u8> {
     match prepare(paths, &rows) {
         Ok((built, programs)) => {
             let run = Run { paths, args, built, programs };
-            // Rows on this machine one by one, since they look at its kernel; guests side by side, as many as there are
-            // CPUs, since each is emulated by one thread and has its limits in real time.
-            let (guests, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| {
-                matches!(row.place, Place::Guest(..) | Place::Harness(_) | Place::Dist(_) | Place::Kubelet(_))
-            });
-            for row in others {
-                finished.push(finish(&run, row));
-                interrupt::check()?;
-            }
-            let n_threads = thread::available_parallelism().map_or(1, usize::from).max(2);
-            let waiting = Mutex::new(guests.into_iter());
+            // Rows on this machine one after the other, since they look at its kernel. Beside them guests, as many at once as CPUs are
+            // left, since each is emulated by one thread and has its limits in real time.
+            let (guests, others): (Vec<_>, Vec<_>) =
+                rows.into_iter().partition(|row| row.place.is_elsewhere());
+            let jobs = std::iter::once(others).chain(guests.into_iter().map(|row| vec![row]));
+            let waiting = Mutex::new(jobs.collect::<Vec<_>>().into_iter());
             let next = || waiting.lock().ok()?.next();
+            let n_threads = thread::available_parallelism().map_or(1, usize::from).max(2);
             thread::scope(|scope| {
-                let work = || std::iter::from_fn(next).map(|row| finish(&run, row)).collect::<Vec<_>>();
+                let work = || {
+                    let rows = std::iter::from_fn(next).flatten();
+                    let until_signal = rows.take_while(|_| interrupt::received().is_none());
+                    until_signal.map(|row| finish(&run, row)).collect::<Vec<_>>()
+                };
                 let threads: Vec<_> = (0..n_threads).map(|_| scope.spawn(work)).collect();
                 for thread in threads {
                     finished.extend(thread.join().into_iter().flatten());

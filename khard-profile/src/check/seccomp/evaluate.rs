@@ -66,9 +66,9 @@ pub(crate) struct Way {
 const MAX_CAPS: usize = 12;
 
 impl Profile {
-    /// Whether there is a way in which a call is made on this host, whatever its arguments and capabilities are.
-    pub fn may_allow(&self, key: SyscallKey, host: &Host) -> bool {
-        self.branches(key, &Target::of(host), None).iter().any(|branch| branch.outcome.is_allowed())
+    /// Whether a call is made on this host whatever its arguments, and the container's capabilities, are.
+    pub fn allows(&self, key: SyscallKey, host: &Host) -> bool {
+        self.branches(key, &Target::of(host), None).iter().all(|branch| branch.outcome.is_allowed())
     }
 
     /// Everything that can happen to a call. One branch: it is certain.

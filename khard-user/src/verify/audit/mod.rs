@@ -5,7 +5,7 @@ mod apparmor;
 mod seccomp;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io,
     os::fd::{AsFd as _, OwnedFd},
 };
@@ -32,6 +32,10 @@ const HEADER_BYTES: usize = 16;
 /// Much can come between two looks.
 const BUFFER_BYTES: usize = 8 << 20;
 const RECORD_BYTES: usize = 16 << 10;
+/// At most so many records are read in one look: a filter that logs can write them faster than they are read.
+const LOOK_RECORDS: usize = 4096;
+/// Different records that are kept: names in them are the workload's choice.
+const MAX_HEARD: usize = 1 << 16;
 
 /// Members of the group hear every record from now on.
 #[derive(Debug)]
@@ -56,8 +60,19 @@ pub enum Logged {
 pub(super) struct Wanted<'a> {
     /// The AppArmor profiles.
     pub(super) profiles: &'a BTreeSet<Vec<u8>>,
-    /// Whose a process is. `Err`: it is gone, and so is what it was.
-    pub(super) subject_of: &'a dyn Fn(u32) -> io::Result<Option<SubjectId>>,
+    /// Whose a process is.
+    pub(super) whose: &'a dyn Fn(u32) -> Whose,
+}
+
+/// Whose a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// A subject's.
+    Subjects(SubjectId),
+    /// No subject's.
+    Nobodys,
+    /// It is gone, and so is what it was.
+    Unknown,
 }
 
 impl AuditLog {
@@ -70,22 +85,32 @@ impl AuditLog {
         Ok(Self { socket, is_lossy: false, n_of_unknown: 0 })
     }
 
-    /// What has come since, as far as it is wanted.
-    pub(super) fn take(&mut self, wanted: &Wanted<'_>) -> BTreeSet<Logged> {
-        let mut heard = BTreeSet::new();
+    /// Adds what has come since, as far as it is wanted. What is too much for one look waits for the next.
+    pub(super) fn take(&mut self, wanted: &Wanted<'_>, heard: &mut BTreeSet<Logged>) {
         let mut buffer = vec![0; RECORD_BYTES];
-        loop {
+        let mut known = BTreeMap::new();
+        for _ in 0..LOOK_RECORDS {
             match recv(self.socket.as_fd(), buffer.as_mut_slice(), RecvFlags::empty()) {
-                Ok((n, _)) => heard.extend(self.sort(&buffer[..n], wanted)),
+                Ok((n, _)) => match self.sort(&buffer[..n], wanted, &mut known) {
+                    Some(logged) if heard.len() < MAX_HEARD => drop(heard.insert(logged)),
+                    Some(logged) => self.is_lossy |= !heard.contains(&logged),
+                    None => {}
+                },
                 // Records found no room; what comes now does.
                 Err(rustix::io::Errno::NOBUFS) => self.is_lossy = true,
                 Err(rustix::io::Errno::INTR) => {}
-                Err(_) => return heard,
+                Err(_) => return,
             }
         }
     }
 
-    fn sort(&mut self, message: &[u8], wanted: &Wanted<'_>) -> Option<Logged> {
+    /// `known`: whose the processes are that were asked about in this look.
+    fn sort(
+        &mut self,
+        message: &[u8],
+        wanted: &Wanted<'_>,
+        known: &mut BTreeMap<u32, Whose>,
+    ) -> Option<Logged> {
         match text(message)? {
             (AVC, text) => {
                 let denial = apparmor::parse(text)?;
@@ -93,9 +118,10 @@ impl AuditLog {
             }
             (SECCOMP, text) => {
                 let (pid, answered) = seccomp::parse(text)?;
-                match (wanted.subject_of)(pid) {
-                    Ok(subject) => Some(Logged::Answered(subject?, answered)),
-                    Err(_) => {
+                match *known.entry(pid).or_insert_with(|| (wanted.whose)(pid)) {
+                    Whose::Subjects(subject) => Some(Logged::Answered(subject, answered)),
+                    Whose::Nobodys => None,
+                    Whose::Unknown => {
                         self.n_of_unknown += 1;
                         None
                     }

@@ -1,6 +1,7 @@
 //! Records of what a seccomp filter answered (`audit_seccomp()`, kernel/auditsc.c, Linux 6.12): of calls that it lets pass and logs, of
 //! whoever it kills, and of refusals if the filter asks for a log (`SECCOMP_FILTER_FLAG_LOG`).
 
+use khard_common::slot::X32_BIT;
 use khard_profile::{
     Bytes, escape,
     recording::{Abi, SyscallKey},
@@ -15,8 +16,6 @@ use crate::verify::When;
 const ARCH_X86_64: u32 = 0xc000_003e;
 const ARCH_I386: u32 = 0x4000_0003;
 const ARCH_AARCH64: u32 = 0xc000_00b7;
-/// `__X32_SYSCALL_BIT`, arch/x86/include/uapi/asm/unistd.h.
-const X32_BIT: u32 = 0x4000_0000;
 /// include/uapi/linux/seccomp.h.
 const RET_ACTION: u32 = 0xffff_0000;
 const RET_LOG: u32 = 0x7ffc_0000;

@@ -23,6 +23,8 @@ const EXEC: &str = "id; cat /var/www/html/index.html; wget -q -O - http://127.0.
 /// What nobody has done while it was recorded: seccomp's and AppArmor's business, each with what the program says when it is refused.
 const PLANTED: [(&str, &str); 2] =
     [("chroot / true", "Operation not permitted"), ("echo > /tmp/planted", "Permission denied")];
+/// What AppArmor refused, by the kernel's log.
+const DENIED: &str = "dmesg | grep 'apparmor=\"DENIED\".*profile=\"khard-' || true";
 const RECORD: [&str; 7] = ["trace", "-l", "app=web", "--wait", "--unite", "rollouts", "-o"];
 
 pub(super) fn a_deployment_stays_ready_under_what_both_nodes_recorded(given: &Given<'_>) -> Result<()> {
@@ -81,12 +83,14 @@ pub(super) fn a_deployment_stays_ready_under_what_both_nodes_recorded(given: &Gi
     let labels = cluster.on_guest("cat $(pidof nginx | sed 's#[0-9]*#/proc/&/attr/apparmor/current#g')")?;
     let is_ours = |label: &str| label.starts_with("khard-") && label.ends_with("(enforce)");
     ensure!(labels.lines().all(is_ours) && !labels.is_empty(), "{labels}");
-    let denied = cluster.on_guest("dmesg | grep 'apparmor=\"DENIED\".*profile=\"khard-' || true")?;
+    let denied = cluster.on_guest(DENIED)?;
     ensure!(denied.is_empty(), "{denied}");
     let [pod] = pods(&cluster)?.try_into().map_err(|pods| anyhow::anyhow!("not one pod: {pods:?}"))?;
     for planted in PLANTED {
         pod.refuses(&cluster, planted)?;
     }
+    let denied = cluster.on_guest(DENIED)?;
+    ensure!(denied.contains("/tmp/planted"), "the kernel's log would not have told: {denied}");
     ensure!(pods(&cluster)?.first().is_some_and(|pod| pod.n_restarts == 0), "restarted");
     Ok(())
 }
@@ -102,7 +106,10 @@ impl Recorders {
         let mut command = cluster.here(given.share, given.khard);
         let recorder = command.args(RECORD).arg("here").stderr(File::create(&here)?).spawn_owned()?;
         let words = RECORD.join(" ");
-        cluster.on_guest(&format!("khard {words} there > there.out 2> there.err & echo $! > there.pid"))?;
+        // Its status outlives the script that starts it.
+        cluster.on_guest(&format!(
+            "(khard {words} there > there.out 2> there.err & echo $! > there.pid; wait $!; echo $? > there.status) > /dev/null 2>&1 &"
+        ))?;
         cluster.until("both nodes record", |_| {
             for log in [&here, &there] {
                 let said = fs::read_to_string(log).unwrap_or_default();
@@ -118,7 +125,7 @@ impl Recorders {
         const LIMIT: Duration = Duration::from_mins(1);
         Command::new("kill").args(["-INT", &self.here.id().to_string()]).read()?;
         cluster.on_guest(
-            "kill -INT $(cat there.pid); while kill -0 $(cat there.pid) 2> /dev/null; do sleep 0.2; done; cat there.err",
+            "kill -INT $(cat there.pid); until [ -s there.status ]; do sleep 0.2; done; cat there.err; exit $(cat there.status)",
         )?;
         let status = wait(&mut self.here, Some(Instant::now() + LIMIT))?.context("khard does not end")?;
         ensure!(status.success(), "khard on the node {HERE}: {status}");
