@@ -106,6 +106,7 @@ const TODAY: &[&str] = &["guest_denials", "guest_oracle", "guest_full_pods", "to
 /// `--full` only, where they would be half of all the time.
 const SAME_ON_EVERY_KERNEL: &[&str] = &[
     "local_ci",
+    "local_commands",
     "local_dashboard",
     "local_failures",
     "local_lint",
