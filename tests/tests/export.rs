@@ -211,7 +211,7 @@ fn one_kind_of_profiles_is_exported_without_a_word_of_the_other() {
         let patch = fs::read_to_string(recorded.out().join("patch.json")).unwrap();
         assert!(patch.contains(key) && !patch.to_lowercase().contains(absent), "{patch}");
         let nodes: Vec<_> = fs::read_dir(recorded.out().join("nodes")).unwrap().flatten().collect();
-        assert_eq!(nodes.iter().map(|entry| entry.file_name()).collect::<Vec<_>>(), [only]);
+        assert_eq!(nodes.iter().map(fs::DirEntry::file_name).collect::<Vec<_>>(), [only]);
         fs::remove_dir_all(recorded.out()).unwrap();
     }
 }
