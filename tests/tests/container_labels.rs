@@ -1,14 +1,15 @@
 //! Pods by their labels: which are recorded, and how those of one workload are united.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
-use khard_profile::recording::{From, Phase, Recording};
+use khard_profile::recording::{Ended, From, Phase, Recording};
 use khard_tests::{
     kernel::accepting_bounds,
     khard::{self, Running, files_below},
     kubelet::PodSpec,
     node::{Node, TestPod, sleeper, unique},
     observed::calls,
+    wait,
 };
 
 /// A pod of a Deployment: its name ends as the controllers of Kubernetes make it.
@@ -80,6 +81,31 @@ fn without_waiting_it_ends_with_the_last_of_them_and_each_pod_has_its_folder() {
     let mut expected = pods.each_ref().map(|pod| format!("{}/shell", pod.name()));
     expected.sort();
     assert_eq!(names, expected);
+}
+
+#[test]
+fn a_ci_run_ends_with_its_command_whatever_pods_it_has_left() {
+    let (node, dir) = (Node::connect(), tempfile::tempdir().unwrap());
+    let web = unique("web");
+    let (begun, go) = (dir.path().join("begun"), dir.path().join("go"));
+    let mut command =
+        khard::command(["ci", "--baseline", "profiles", "--fail-on", "nothing", "--wait", "-l"]);
+    command.arg(format!("app={web}")).args([
+        "--",
+        "sh",
+        "-c",
+        "touch $0; until [ -e $1 ]; do sleep 0.1; done",
+    ]);
+    let mut khard = khard::start(command.args([&begun, &go]).current_dir(dir.path()));
+    wait::until("the command runs", || begun.exists());
+    let pod = node.start(replica(&web, "7d4b9c", "x2x4z"));
+    khard.says(&format!("recording {}/shell", pod.name()));
+    assert_eq!(pod.exec("shell", &["sync"]).status, 0);
+    fs::write(go, "").unwrap();
+    khard.end().expect(0);
+    let recording = khard::recording(&dir.path().join("khard-ci").join(&web).join("shell/recording.json"));
+    assert!(calls(&recording, Phase::Joiner).contains("sync"));
+    assert!(recording.runs().values().all(|run| run.ended == Ended::Running));
 }
 
 #[test]

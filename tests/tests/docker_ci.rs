@@ -10,6 +10,7 @@ use khard_tests::{
     node::{BUSYBOX, Node, sleeper, unique},
     observed::all_calls,
 };
+use khard_user::cgroup::{self, CgroupTree};
 use tempfile::TempDir;
 
 /// A project whose tests start containers: one that Docker names, one with a name, and a pod.
@@ -100,16 +101,31 @@ fn each_container_has_profiles_the_next_run_has_no_difference_and_what_is_plante
     drop(before);
 }
 
+/// The folder of a container's cgroup of version 2.
+fn own_cgroup(docker: &Docker, id: &str) -> String {
+    let pid = docker.run(["inspect", "--format", "{{.State.Pid}}", id]).parse().unwrap();
+    let tree = CgroupTree::find().unwrap();
+    tree.dir(&cgroup::of_process(pid).unwrap()).display().to_string()
+}
+
 #[test]
 fn a_container_that_the_command_leaves_behind_is_recorded_until_the_command_s_end() {
     let (docker, out) = (Docker::start(), tempfile::tempdir().unwrap());
-    let script =
-        format!("docker run -d --network none --name left {IMAGE} sh -c 'sync; sleep 1000'; sleep 3");
+    let before = docker.start_container(&["--name", "before"], &SLEEP);
+    // As a node in a container makes its pods, or a container its services: no new container.
+    let inside = format!("{}/{}", own_cgroup(&docker, &before), "ab".repeat(32));
+    let script = format!(
+        "mkdir {inside} && sleep 1 && rmdir {inside}
+         docker run -d --network none --name sh {IMAGE} sh -c 'sync; sleep 1000'; sleep 3"
+    );
     let mut command = khard::command(["trace", "--floor", "none", "--containers", "-o"]);
     command.arg(out.path()).args(["--", "sh", "-c", &script]).env("DOCKER_HOST", docker.endpoint());
     khard::start(&mut command).end().expect(0);
-    let recording = khard::recording(&out.path().join("left/recording.json"));
+    // The command has the name already.
+    let recording = khard::recording(&out.path().join("sh@docker/recording.json"));
     let run = recording.runs().values().next().unwrap();
     assert!(run.ended == Ended::Running && all_calls(&recording).contains("sync"), "{:?}", run.ended);
-    assert_eq!(docker.run(["inspect", "--format", "{{.State.Running}}", "left"]), "true", "it runs on");
+    assert_eq!(docker.run(["inspect", "--format", "{{.State.Running}}", "sh"]), "true", "it runs on");
+    let all = files_below(out.path());
+    assert!(all.iter().all(|file| file.starts_with("sh/") || file.starts_with("sh@docker/")), "{all:?}");
 }

@@ -45,6 +45,16 @@ fn is_the_container_s(recording: &Recording) {
 }
 
 #[test]
+fn a_name_that_the_user_gives_is_the_container_s_folder() {
+    let (docker, out) = (Docker::start(), tempfile::tempdir().unwrap());
+    let rest = ["--rm", "-h", "host", "--name", "docker", IMAGE, "sync"];
+    trace(&docker, &[], &[], &rest, out.path()).end().expect(0);
+    is_the_container_s(&recording_of(out.path(), "docker"));
+    trace(&docker, &["--name", "web"], &[], &rest, out.path()).end().expect(0);
+    is_the_container_s(&recording_of(out.path(), "web"));
+}
+
+#[test]
 fn the_container_is_recorded_with_its_image_and_confinement_and_its_status_is_passed_on() {
     let (docker, out) = (Docker::start(), tempfile::tempdir().unwrap());
     let rest = ["--rm", IMAGE, "sh", "-c", "echo said; sync; exit 7"];

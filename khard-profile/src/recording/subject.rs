@@ -115,7 +115,8 @@ impl Subject {
     }
 }
 
-/// The first halves of the names that Docker makes up, in all its versions: moby, `namesgenerator` (names-generator.go).
+/// The first halves of the names that Docker makes up, in all its versions: moby, `namesgenerator`
+/// (names-generator.go), Apache-2.0.
 const MADE_UP: [&str; 109] = [
     "admiring",
     "adoring",

@@ -112,7 +112,7 @@ pub(super) struct Containers {
     known: BTreeMap<ContainerId, Known>,
     questions: JoinSet<Answer>,
     /// Live sandboxes of wanted pods, and whether there has been one.
-    live_pods: BTreeSet<String>,
+    live_pods: BTreeMap<String, Pod>,
     seen_pods: Vec<Pod>,
     /// Sandboxes of wanted pods that are over, seen alive or not.
     ended_pods: BTreeSet<String>,
@@ -132,22 +132,21 @@ impl Containers {
         wait: bool,
     ) -> Result<Self, AgentError> {
         let needs_pods = |target: &Target| matches!(target, Target::Pod { .. } | Target::Labelled { .. });
-        let runtimes = match &followed {
-            None if targets.is_empty() => Vec::new(),
-            Some(run) if targets.is_empty() => {
-                runtime::connect(endpoint.or(run.host.as_deref()), Wanted::DockerRun).await?
+        let wanted = match &followed {
+            Some(run) => {
+                Some(Wanted::DockerRun { host: run.host.as_deref(), and_others: !targets.is_empty() })
             }
-            _ if targets.iter().all(needs_pods) && followed.is_none() => {
-                runtime::connect(endpoint, Wanted::Pods).await?
-            }
-            _ => runtime::connect(endpoint, Wanted::Containers).await?,
+            None if targets.is_empty() => None,
+            None if targets.iter().all(needs_pods) => Some(Wanted::Pods),
+            None => Some(Wanted::Containers),
         };
-        let described = || runtimes.iter().map(Runtime::describe).collect::<Vec<_>>().join(", ");
+        let runtimes = match wanted {
+            Some(wanted) => runtime::connect(endpoint, wanted).await?,
+            None => Vec::new(),
+        };
         if targets.iter().any(needs_pods) && !runtimes.iter().any(Runtime::has_pods) {
-            return Err(RuntimeError::NoPods { runtime: described() }.into());
-        }
-        if followed.is_some() && runtimes.iter().all(Runtime::has_pods) {
-            return Err(RuntimeError::NotDocker { runtime: described() }.into());
+            let runtime = runtimes.iter().map(Runtime::describe).collect::<Vec<_>>().join(", ");
+            return Err(RuntimeError::NoPods { runtime }.into());
         }
         let mut targets = targets.to_vec();
         for target in targets.iter_mut().filter(|_| !wait) {
@@ -161,7 +160,7 @@ impl Containers {
             watches: Vec::new(),
             known: BTreeMap::new(),
             questions: JoinSet::new(),
-            live_pods: BTreeSet::new(),
+            live_pods: BTreeMap::new(),
             seen_pods: Vec::new(),
             ended_pods: BTreeSet::new(),
             lost: BTreeSet::new(),
@@ -221,7 +220,7 @@ impl Containers {
         match change {
             Change::PodAppeared(pod) => {
                 if pod.is_ready && self.wants_pod(&pod) {
-                    self.live_pods.insert(pod.id.0.clone());
+                    self.live_pods.insert(pod.id.0.clone(), pod.clone());
                     self.seen_pods.push(pod);
                 }
             }
@@ -296,12 +295,23 @@ impl Containers {
             return false;
         };
         let id = ContainerId(name.id.to_owned());
-        if self.live_pods.contains(&id.0) || self.ended_pods.contains(&id.0) {
+        if self.live_pods.contains_key(&id.0) || self.ended_pods.contains(&id.0) {
             // A pod's own process, which waits.
             return false;
         }
         // Written before the container is started, and so before this birth.
         self.learn_followed();
+        let is_wanted_old = |known: &Known| {
+            self.targets.iter().any(|target| *target != Target::New && known.is_wanted_by(target))
+        };
+        let may_be_inside = |known: &Known| known.birth.is_none() && !is_wanted_old(known);
+        if self.targets.contains(&Target::New)
+            && !is_own(birth, &id.0)
+            && self.known.get(&id).is_none_or(may_be_inside)
+        {
+            // Made by a container that was there before: its own cgroup would have been born first.
+            return false;
+        }
         let known = self.known.entry(id.clone()).or_default();
         let before = known.instance.and_then(|instance| session.instance(instance));
         if before.is_some_and(|one| one.cgroup_path == birth.path && one.cgroup_id != birth.cgroup_id) {
@@ -432,23 +442,30 @@ impl Containers {
             Target::Labelled { .. } if self.waits => false,
             Target::Pod { .. } | Target::Labelled { .. } => {
                 let is_seen = self.seen_pods.iter().any(|pod| target.wants_pod(pod));
-                (is_seen || outlived(target)) && self.live_pods.is_empty()
+                let lives = self.live_pods.values().any(|pod| target.wants_pod(pod));
+                (is_seen || outlived(target)) && !lives
             }
             // Asked only once the client has ended, and by then its container was started, or never will be.
             Target::Container(key) if followed.as_ref().is_some_and(|id| id.0 == *key) => {
-                recorded(target) || refused(target) || !session.unclaimed().iter().any(|b| bears(b, key))
+                let may_be = |birth: &Birth| bears(birth, key) && birth.since.elapsed() <= NAMELESS_FOR;
+                recorded(target) || refused(target) || !session.unclaimed().iter().any(may_be)
             }
             Target::Container(_) => recorded(target) || refused(target),
             Target::Every => false,
-            // Whose cgroup is there and has no name yet may be one.
-            Target::New => session.unclaimed().is_empty(),
+            Target::New => !self.is_naming(session),
         };
         self.targets.iter().all(ended) && self.questions.is_empty()
     }
 
-    /// Whether containers that live on once the command has ended are not waited for.
-    pub(super) fn end_with_command(&self) -> bool {
-        self.targets.contains(&Target::New)
+    /// Whether somebody who is there has no name yet, and may still get one.
+    pub(super) fn is_naming(&self, session: &Session) -> bool {
+        let may_be = |birth: &Birth| birth.since.elapsed() <= NAMELESS_FOR;
+        !self.questions.is_empty() || session.unclaimed().iter().any(may_be)
+    }
+
+    /// Whether a `docker run` is followed.
+    pub(super) fn follows(&self) -> bool {
+        self.followed.is_some()
     }
 
     /// Says what an outage means for what was recorded.
@@ -474,16 +491,20 @@ async fn ask_all(
     id: &ContainerId,
     last: Option<(Container, usize)>,
 ) -> Result<Option<Found>, RuntimeError> {
-    let mut failed = None;
+    let (mut failed, mut know_nothing) = (None, BTreeSet::new());
     for (at, runtime) in runtimes.iter().enumerate() {
         match runtime.container(id).await {
             Ok(Some(container)) => {
                 let details = runtime.details(&container).await;
                 return Ok(Some(Found { container, details, runtime: at }));
             }
-            Ok(None) => {}
+            Ok(None) => drop(know_nothing.insert(at)),
             Err(error) => failed = Some(error),
         }
+    }
+    if last.as_ref().is_some_and(|(_, at)| know_nothing.contains(at)) {
+        // Whoever listed it says that it is gone: what the others say is no matter.
+        failed = None;
     }
     let gone = |(container, runtime)| {
         let details = Err(RuntimeError::Vanished { id: id.clone() });
@@ -499,6 +520,12 @@ fn find_birth(session: &Session, id: &ContainerId) -> Option<Birth> {
 /// Whether a cgroup's name says that it is this container's.
 fn bears(birth: &Birth, id: &str) -> bool {
     cgroup_name::parse_path(birth.path.as_os_str().as_bytes()).next().is_some_and(|name| name.id == id)
+}
+
+/// Whether a cgroup is a container's own, and not one inside of it.
+fn is_own(birth: &Birth, id: &str) -> bool {
+    let last = birth.path.file_name().map(OsStrExt::as_bytes).and_then(cgroup_name::parse);
+    last.is_some_and(|name| name.id == id)
 }
 
 /// Refuses a target that is not there. The start of an id becomes the whole id that it stands for.

@@ -3,9 +3,9 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, DirBuilder},
-    io,
-    os::unix::fs::{DirBuilderExt as _, chown},
+    fs::{self, DirBuilder, File},
+    io::{self, Read as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, chown},
     path::{Path, PathBuf},
 };
 
@@ -25,12 +25,11 @@ const CLIENT_VALUES: [&str; 10] = [
     "--tlskey",
 ];
 /// Options of `docker run` that take none: docker-run(1), 20.10 to 28. All others take one.
-const RUN_SWITCHES: [&str; 21] = [
+const RUN_SWITCHES: [&str; 20] = [
     "--detach",
     "-d",
     "--disable-content-trust",
     "--help",
-    "-h",
     "--init",
     "--interactive",
     "-i",
@@ -48,6 +47,11 @@ const RUN_SWITCHES: [&str; 21] = [
     "-t",
     "--use-api-socket",
 ];
+
+/// Of a container's id.
+const ID_BYTES: u64 = 64;
+/// In khard's own folder, the command's user's.
+const OF_USER: &str = "user";
 
 /// What a command line is to Docker.
 #[derive(Debug, PartialEq, Eq)]
@@ -161,6 +165,11 @@ pub(super) struct DockerRun {
     is_stale: bool,
 }
 
+/// Whether a command starts a container that is recorded in its place.
+pub(crate) fn starts_container(argv: &[OsString]) -> bool {
+    matches!(Client::of(argv), Some(Client::Run { .. }))
+}
+
 impl DockerRun {
     /// Prepares to follow a command, if it is a `docker run`; `user` is who runs it. Of other clients it says that their containers
     /// are not recorded, unless all new ones are.
@@ -186,7 +195,7 @@ impl DockerRun {
             (path, None)
         } else {
             let dir = own_dir(user)?;
-            let path = dir.join("cid");
+            let path = dir.join(OF_USER).join("cid");
             argv.splice(options_at..options_at, [OsString::from("--cidfile"), path.clone().into()]);
             (path, Some(dir))
         };
@@ -196,10 +205,22 @@ impl DockerRun {
 
     /// The container's id, once Docker has made it. The client writes it before it has the container started.
     pub(super) fn container(&self) -> Option<ContainerId> {
-        let id = fs::read_to_string(&self.cidfile).ok().filter(|_| !self.is_stale)?;
+        let id = if self.is_stale { None } else { read_id(&self.cidfile) }?;
         let is_id = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
         is_id.then_some(ContainerId(id))
     }
+}
+
+/// What an id's file holds. It is the command's user's, who could put anything in its place.
+fn read_id(path: &Path) -> Option<String> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = File::options().read(true).custom_flags(flags).open(path).ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut id = String::new();
+    file.take(ID_BYTES + 1).read_to_string(&mut id).ok()?;
+    Some(id)
 }
 
 impl Drop for DockerRun {
@@ -207,19 +228,28 @@ impl Drop for DockerRun {
         if let Some(dir) = &self.own_dir {
             // Nothing is lost with what cannot be removed.
             let _ = fs::remove_file(&self.cidfile);
+            let _ = fs::remove_dir(dir.join(OF_USER));
             let _ = fs::remove_dir(dir);
         }
     }
 }
 
-/// A folder that nobody else can write to, the command's user's. It must be new: who guesses its name gains a refusal.
+/// A folder of root's, which nobody can put another in the place of, and in it one of the command's user's. It must be new: who guesses
+/// its name gains a refusal.
 fn own_dir(user: Option<&User>) -> Result<PathBuf, CidFileError> {
     let path = std::env::temp_dir().join(format!("khard-docker-run-{}", std::process::id()));
-    let made = DirBuilder::new().mode(0o700).create(&path).and_then(|()| match user {
-        Some(user) => chown(&path, Some(user.uid()), Some(user.gid())),
+    let failed = |source| CidFileError { path: path.clone(), source };
+    DirBuilder::new().mode(0o711).create(&path).map_err(failed)?;
+    let of_user = path.join(OF_USER);
+    let made = DirBuilder::new().mode(0o700).create(&of_user).and_then(|()| match user {
+        Some(user) => chown(&of_user, Some(user.uid()), Some(user.gid())),
         None => Ok(()),
     });
-    made.map_err(|source| CidFileError { path: path.clone(), source })?;
+    if let Err(error) = made {
+        let _ = fs::remove_dir(&of_user);
+        let _ = fs::remove_dir(&path);
+        return Err(failed(error));
+    }
     Ok(path)
 }
 
@@ -267,6 +297,7 @@ mod tests {
             "docker run --cidfile=f busybox",
             "docker run -d --rm -it -v /a:/b --name web --cidfile f busybox",
             "docker run -itv /a:/b -e A=b --network=none --cidfile f busybox --cidfile g",
+            "docker run -h web --cidfile f busybox",
             "docker run --cidfile e --cidfile f -- busybox",
         ] {
             assert_eq!(run(line).and_then(|(_, file, _)| file).as_deref(), Some("f"), "{line}");

@@ -26,6 +26,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
+pub(crate) use self::docker_run::starts_container;
 pub(crate) use self::signals::Received;
 use self::{containers::Containers, docker_run::DockerRun, waiting::WaitingCgroups};
 pub use self::{docker_run::CidFileError, signals::Signals, stdio::serve_stdio};
@@ -104,6 +105,8 @@ pub struct CommandToRun {
     pub user: Option<User>,
     /// Where what it prints goes.
     pub output: Output,
+    /// Once it has ended nothing else is waited for.
+    pub ends_recording: bool,
 }
 
 /// The agent's end of a stream.
@@ -145,6 +148,8 @@ pub struct Agent {
     waiting: WaitingCgroups,
     command: Option<StartedCommand>,
     command_status: Option<ExitStatus>,
+    /// Once the command has ended nothing else is waited for.
+    ends_with_command: bool,
     /// Why the command was asked to end.
     asked_to_end: Option<Ended>,
 }
@@ -182,7 +187,10 @@ impl Agent {
         let plan = if request.outcomes { plan.with_outcomes() } else { plan };
         let session = Session::start(&plan, request.attach, tree)?;
 
+        // What `docker run` starts in the background is waited for: it is the command.
+        let ends_recording = command.is_some_and(|command| command.ends_recording) && !containers.follows();
         let mut agent = Self {
+            ends_with_command: ends_recording || request.targets.contains(&Target::New),
             session,
             containers,
             waiting: WaitingCgroups::default(),
@@ -405,14 +413,19 @@ impl Agent {
             }
         }
         self.session.recycle()?;
-        let can_more_come = self.command.is_some() && self.command_status.is_none()
-            || !self.waiting.is_empty()
-            || !self.containers.is_over(&self.session);
+        let is_last = self.ends_with_command && self.command_status.is_some();
+        let can_more_come = if is_last {
+            self.containers.is_naming(&self.session)
+        } else {
+            self.command.is_some() && self.command_status.is_none()
+                || !self.waiting.is_empty()
+                || !self.containers.is_over(&self.session)
+        };
         Ok(match self.session.living().next() {
             _ if can_more_come => None,
             None => Some(Ended::SubjectEnded),
             // What the command has left running is not waited for.
-            Some(_) if self.containers.end_with_command() => Some(Ended::Running),
+            Some(_) if is_last => Some(Ended::Running),
             Some(_) => None,
         })
     }

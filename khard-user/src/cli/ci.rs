@@ -20,7 +20,7 @@ use crate::{
     ci::{self, Compared},
     command::{self, Output},
     config::{Config, FailOn},
-    trace::{self, Files, Finished, Options, Show, Unite},
+    trace::{self, Files, Finished, Options, Show, Source, Unite},
 };
 
 /// Records a project's own test run, and compares what it needs with the profiles that the project has committed.
@@ -77,7 +77,10 @@ pub(super) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
     let denies_attempts = args.choices.denies_attempts();
     let choices = args.choices.into_choices()?;
     let duration = args.targets.duration;
-    let (request, source) = args.targets.into_request(false, denies_attempts, Output::Inherited)?;
+    let (request, mut source) = args.targets.into_request(false, denies_attempts, Output::Inherited)?;
+    if let Source::Here { command: Some(command) } = &mut source {
+        command.ends_recording = true;
+    }
     let options = Options { request, source, duration, until_quiet: None, show: Show::Nothing };
     let files = Files {
         out_dir: args.output.clone(),

@@ -181,6 +181,7 @@ impl TargetArgs {
                     argv: self.command,
                     user,
                     output,
+                    ends_recording: false,
                 }),
             },
         };

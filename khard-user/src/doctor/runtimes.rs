@@ -89,9 +89,9 @@ fn candidates(option: Option<&str>) -> Vec<Endpoint> {
     let crictl = std::fs::read_to_string(endpoint::CRICTL_CONFIG).ok();
     let mut all = endpoint::candidates(option, environment.as_deref(), crictl.as_deref());
     let docker_host = std::env::var(endpoint::DOCKER_VARIABLE).ok();
-    let docker = endpoint::docker_candidates(docker_host.as_deref());
+    let docker = endpoint::docker_candidates(None, docker_host.as_deref());
     let usual = endpoint::candidates(None, None, None);
-    for other in docker.into_iter().chain(endpoint::docker_candidates(None)).chain(usual) {
+    for other in docker.into_iter().chain(endpoint::docker_candidates(None, None)).chain(usual) {
         // /var/run leads to /run.
         let file = |endpoint: &Endpoint| endpoint.path().map(|path| path.canonicalize().unwrap_or(path));
         if all.iter().all(|known| file(known) != file(&other)) {

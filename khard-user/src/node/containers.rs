@@ -133,7 +133,9 @@ async fn ask(
     let runtimes = runtime::connect(option, Wanted::Containers).await?;
     asked.runtime = Some(runtimes.iter().map(Runtime::describe).collect::<Vec<_>>().join(", "));
     for runtime in &runtimes {
-        ask_one(containers, runtime, asked).await?;
+        if let Err(error) = ask_one(containers, runtime, asked).await {
+            asked.problems.push(format!("{}: {}", runtime.describe(), with_causes(&error)));
+        }
     }
     Ok(())
 }

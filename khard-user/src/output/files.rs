@@ -278,12 +278,13 @@ fn give_to_user(file: impl std::os::fd::AsFd) {
     }
 }
 
-/// Any text as one path component: letters, digits, `.`, `_` and `-` stay, everything else becomes `%XX`; a
+/// Any text as one path component: letters, digits, `.`, `_`, `-` and `@` stay, everything else becomes `%XX`; a
 /// leading dot as well, and nothing becomes `%`. Two different texts never meet.
 pub fn file_name(text: &str) -> String {
     let mut name = String::with_capacity(text.len());
     for (at, byte) in text.bytes().enumerate() {
-        let plain = byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-') || (byte == b'.' && at > 0);
+        let plain =
+            byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'@') || (byte == b'.' && at > 0);
         if plain {
             name.push(char::from(byte));
         } else {

@@ -12,11 +12,16 @@ pub const DEFAULT_LIMIT: Duration = Duration::from_secs(5);
 
 /// What the runtimes are wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
+pub enum Wanted<'a> {
     /// Pods: only a CRI has them.
     Pods,
-    /// What `docker run` starts: only Docker has it.
-    DockerRun,
+    /// What `docker run` starts, which only Docker has.
+    DockerRun {
+        /// The daemon's address, if the command says it.
+        host: Option<&'a str>,
+        /// Other containers too, whoever has them.
+        and_others: bool,
+    },
     /// Containers, whoever has them.
     Containers,
 }
@@ -26,13 +31,17 @@ pub enum Wanted {
 ///
 /// # Errors
 /// `Endpoint` for one that was named and cannot be used, `NoEndpoint` with what was tried when there is none, `NoPods`.
-pub async fn connect(option: Option<&str>, wanted: Wanted) -> Result<Vec<Runtime>, RuntimeError> {
+pub async fn connect(option: Option<&str>, wanted: Wanted<'_>) -> Result<Vec<Runtime>, RuntimeError> {
     let environment = std::env::var(endpoint::ENDPOINT_VARIABLE).ok();
     let crictl = std::fs::read_to_string(endpoint::CRICTL_CONFIG).ok();
     let docker_host = std::env::var(endpoint::DOCKER_VARIABLE).ok();
+    let of_command = match wanted {
+        Wanted::DockerRun { host, .. } => host,
+        Wanted::Pods | Wanted::Containers => None,
+    };
     let places = Places {
         cri: endpoint::candidates(option, environment.as_deref(), crictl.as_deref()),
-        docker: endpoint::docker_candidates(docker_host.as_deref()),
+        docker: endpoint::docker_candidates(of_command, docker_host.as_deref()),
     };
     connect_to(places, wanted, DEFAULT_LIMIT).await
 }
@@ -44,12 +53,24 @@ struct Places {
     docker: Vec<Endpoint>,
 }
 
-async fn connect_to(places: Places, wanted: Wanted, limit: Duration) -> Result<Vec<Runtime>, RuntimeError> {
+async fn connect_to(
+    places: Places,
+    wanted: Wanted<'_>,
+    limit: Duration,
+) -> Result<Vec<Runtime>, RuntimeError> {
     let Places { cri, docker } = places;
     let is_by_option = cri.first().is_some_and(|first| first.origin == Origin::Option);
     let runtimes = match wanted {
         _ if is_by_option => vec![first_of(cri, limit).await?],
-        Wanted::DockerRun => vec![first_of(docker, limit).await?],
+        Wanted::DockerRun { and_others: false, .. } => vec![first_of(docker, limit).await?],
+        Wanted::DockerRun { and_others: true, .. } => {
+            let (cri, docker) = tokio::join!(first_of(cri, limit), first_of(docker, limit));
+            match (cri, docker?) {
+                (Ok(cri), docker) if cri.socket() != docker.socket() => vec![cri, docker],
+                (Ok(_) | Err(RuntimeError::NoEndpoint { .. }), docker) => vec![docker],
+                (Err(named), _) => return Err(named),
+            }
+        }
         Wanted::Pods => vec![first_of(cri, limit).await?],
         Wanted::Containers => {
             let (cri, docker) = tokio::join!(first_of(cri, limit), first_of(docker, limit));
@@ -69,15 +90,15 @@ async fn connect_to(places: Places, wanted: Wanted, limit: Duration) -> Result<V
             }
         }
     };
-    let is_of_use = |runtime: &Runtime| match wanted {
-        Wanted::Pods => runtime.has_pods(),
-        Wanted::DockerRun => !runtime.has_pods(),
-        Wanted::Containers => true,
-    };
-    match runtimes.iter().find(|runtime| !is_of_use(runtime)) {
-        Some(other) if wanted == Wanted::Pods => Err(RuntimeError::NoPods { runtime: other.describe() }),
-        Some(other) => Err(RuntimeError::NotDocker { runtime: other.describe() }),
-        None => Ok(runtimes),
+    let described = || runtimes.iter().map(Runtime::describe).collect::<Vec<_>>().join(", ");
+    match wanted {
+        Wanted::Pods if !runtimes.iter().any(Runtime::has_pods) => {
+            Err(RuntimeError::NoPods { runtime: described() })
+        }
+        Wanted::DockerRun { .. } if runtimes.iter().all(Runtime::has_pods) => {
+            Err(RuntimeError::NotDocker { runtime: described() })
+        }
+        _ => Ok(runtimes),
     }
 }
 

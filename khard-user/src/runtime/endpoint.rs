@@ -35,6 +35,8 @@ pub enum Origin {
     Environment,
     /// The environment, for Docker's client.
     DockerHost,
+    /// The command line of Docker's client that is to be recorded.
+    DockerCommand,
     /// crictl's configuration file.
     CrictlConfig,
     /// Nobody: a well-known place.
@@ -47,6 +49,7 @@ impl fmt::Display for Origin {
             Self::Option => "--runtime-endpoint",
             Self::Environment => ENDPOINT_VARIABLE,
             Self::DockerHost => DOCKER_VARIABLE,
+            Self::DockerCommand => "the command's --host",
             Self::CrictlConfig => CRICTL_CONFIG,
             Self::Default => "a usual place",
         })
@@ -89,11 +92,13 @@ pub fn candidates(option: Option<&str>, environment: Option<&str>, crictl: Optio
     usual(&DEFAULT_SOCKETS)
 }
 
-/// The same for Docker. Contexts of its client (docker-context(1)) are not read.
+/// The same for Docker; `command` is what the client's own command line says. Contexts of it (docker-context(1)) are not read.
 #[must_use]
-pub fn docker_candidates(environment: Option<&str>) -> Vec<Endpoint> {
-    match environment.filter(|text| !text.is_empty()) {
-        Some(text) => vec![Endpoint { text: text.to_owned(), origin: Origin::DockerHost }],
+pub fn docker_candidates(command: Option<&str>, environment: Option<&str>) -> Vec<Endpoint> {
+    let named = [(command, Origin::DockerCommand), (environment, Origin::DockerHost)];
+    let named = named.into_iter().find_map(|(text, origin)| Some((text.filter(|t| !t.is_empty())?, origin)));
+    match named {
+        Some((text, origin)) => vec![Endpoint { text: text.to_owned(), origin }],
         None => usual(&DOCKER_SOCKETS),
     }
 }
@@ -142,10 +147,13 @@ mod tests {
 
     #[test]
     fn docker_s_own_variable_stands_alone_too() {
-        let named = Endpoint { text: "unix:///d.sock".into(), origin: Origin::DockerHost };
-        assert_eq!(docker_candidates(Some("unix:///d.sock")), [named]);
+        let named = |text: &str, origin| Endpoint { text: text.to_owned(), origin };
+        let found = docker_candidates(None, Some("unix:///d.sock"));
+        assert_eq!(found, [named("unix:///d.sock", Origin::DockerHost)]);
+        let found = docker_candidates(Some("unix:///c.sock"), Some("unix:///d.sock"));
+        assert_eq!(found, [named("unix:///c.sock", Origin::DockerCommand)]);
         for nothing in [None, Some("")] {
-            assert_eq!(texts(&docker_candidates(nothing))[0], "unix:///run/docker.sock");
+            assert_eq!(texts(&docker_candidates(nothing, nothing))[0], "unix:///run/docker.sock");
         }
     }
 

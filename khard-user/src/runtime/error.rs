@@ -138,7 +138,8 @@ pub enum RuntimeError {
     },
     /// Pods are asked for, and the runtime that was named is Docker.
     #[error(
-        "{runtime} has no pods: name a container of it with --container, or a CRI's socket with --runtime-endpoint"
+        "{} has no pods: name a container of it with --container, or a CRI's socket with --runtime-endpoint",
+        runtime.escape_debug()
     )]
     NoPods {
         /// Which.
@@ -146,7 +147,8 @@ pub enum RuntimeError {
     },
     /// A container of Docker's is to be followed, and the runtime that was named is a CRI.
     #[error(
-        "{runtime} is not Docker, which is to start the container: leave --runtime-endpoint out, or name Docker's socket"
+        "{} is not Docker, which is to start the container: leave --runtime-endpoint out, or name Docker's socket",
+        runtime.escape_debug()
     )]
     NotDocker {
         /// Which.
@@ -189,7 +191,7 @@ pub enum RuntimeError {
         candidates: Vec<Candidate>,
     },
     /// No container with such an id or name.
-    #[error("no container has the id or name {} (asked {})", key.escape_debug(), list(asked, ", "))]
+    #[error("no container has the id or name {} (asked {})", key.escape_debug(), list(asked, ", ").escape_debug())]
     ContainerNotFound {
         /// What was asked for.
         key: String,

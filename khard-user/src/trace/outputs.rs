@@ -12,6 +12,7 @@ use khard_profile::{
 
 use super::{Files, Options, Source, TraceError, Unite};
 use crate::{
+    agent,
     causes::with_causes,
     output::{files::OutDir, place::Place},
     profiles::{self, ProfileChoices, Written},
@@ -80,6 +81,7 @@ impl Outputs {
         }
         if let Source::Here { command: Some(command) } = &options.source
             && let Some(program) = command.argv.first()
+            && !agent::starts_container(&command.argv)
         {
             let program = Bytes::from(program.as_encoded_bytes());
             outputs.own(outputs.place_of_path(&program), &vec![program])?;
@@ -105,6 +107,11 @@ impl Outputs {
                 vec![Bytes::from(namespace.as_str()), Bytes::from(pod.unwrap_or(workload))]
             }
         };
+        let is_docker = matches!(state.subject, Subject::Docker { .. });
+        if is_docker && self.owners.get(&place).is_some_and(|first| *first != owner) {
+            // Nobody chose that both are called so.
+            place = place.beside("docker");
+        }
         self.own(place.clone(), &owner)?;
         self.instances.entry(place).or_default().push(state.id);
         Ok(())

@@ -12,7 +12,11 @@ fn at(path: &Path) -> Endpoint {
     Endpoint { text: path.display().to_string(), origin: Origin::Default }
 }
 
-async fn kinds(cri: Vec<Endpoint>, docker: Vec<Endpoint>, wanted: Wanted) -> Result<Vec<bool>, RuntimeError> {
+async fn kinds(
+    cri: Vec<Endpoint>,
+    docker: Vec<Endpoint>,
+    wanted: Wanted<'_>,
+) -> Result<Vec<bool>, RuntimeError> {
     let runtimes = connect_to(Places { cri, docker }, wanted, PATIENT).await?;
     Ok(runtimes.iter().map(Runtime::has_pods).collect())
 }
@@ -31,7 +35,8 @@ async fn containers_are_both_s_and_pods_and_docker_run_only_one_s() {
     for (wanted, expected) in [
         (Wanted::Containers, vec![true, false]),
         (Wanted::Pods, vec![true]),
-        (Wanted::DockerRun, vec![false]),
+        (Wanted::DockerRun { host: None, and_others: false }, vec![false]),
+        (Wanted::DockerRun { host: None, and_others: true }, vec![true, false]),
     ] {
         let (cri, docker) = places();
         assert_eq!(kinds(cri, docker, wanted).await.expect("both answer"), expected, "{wanted:?}");
@@ -74,6 +79,13 @@ async fn what_only_one_kind_can_do_is_not_asked_of_the_other() {
     let (cri, docker) = (FakeCri::start(), FakeDocker::start());
     let no_pods = kinds(vec![docker.endpoint()], Vec::new(), Wanted::Pods).await;
     assert!(matches!(no_pods, Err(RuntimeError::NoPods { .. })), "{no_pods:?}");
-    let no_docker = kinds(vec![cri.endpoint()], Vec::new(), Wanted::DockerRun).await;
-    assert!(matches!(no_docker, Err(RuntimeError::NotDocker { .. })), "{no_docker:?}");
+    for and_others in [false, true] {
+        let wanted = Wanted::DockerRun { host: None, and_others };
+        let no_docker = kinds(vec![cri.endpoint()], Vec::new(), wanted).await;
+        assert!(matches!(no_docker, Err(RuntimeError::NotDocker { .. })), "{no_docker:?}");
+        // Where nobody named one, what is missing is Docker.
+        let gone = at(Path::new("/nowhere/docker.sock"));
+        let missing = kinds(vec![usual(cri.endpoint())], vec![gone], wanted).await.expect_err("no Docker");
+        assert!(missing.to_string().contains("/nowhere/docker.sock: no such file"), "{missing}");
+    }
 }

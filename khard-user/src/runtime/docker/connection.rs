@@ -60,6 +60,9 @@ pub(crate) enum Broken {
     /// What came was no HTTP, or was cut off.
     #[error(transparent)]
     Http(#[from] hyper::Error),
+    /// A container's id or so is none.
+    #[error("the question makes no address")]
+    Address(#[from] hyper::http::uri::InvalidUri),
     /// What came has no end.
     #[error("the answer is longer than {ANSWER_MAX_BYTES} bytes")]
     TooLong,
@@ -81,11 +84,11 @@ impl Connection {
             Broken::Connect(error) => refusal(error),
             other => Unusable::NotDocker(Box::new(other)),
         })?;
-        let version: wire::Server = match serde_json::from_slice(&body) {
-            Ok(version) if status.is_success() => version,
-            Ok(_) => return Err(Unusable::NoVersion(status.as_u16())),
-            Err(error) => return Err(Unusable::NotDocker(Box::new(Broken::from(error)))),
-        };
+        if !status.is_success() {
+            return Err(Unusable::NoVersion(status.as_u16()));
+        }
+        let version: wire::Server = serde_json::from_slice(&body)
+            .map_err(|error| Unusable::NotDocker(Box::new(Broken::from(error))))?;
         let api = choose(&version).ok_or_else(|| Unusable::OldDocker(version.api_version.clone()))?;
         Ok(Self { path, limit, api, version })
     }
@@ -163,7 +166,7 @@ async fn request(path: &Path, target: &str) -> Result<Response<Incoming>, Broken
     // Ends with the answer. What it says is what the answer's reader gets as well.
     tokio::spawn(connection);
     let mut request = Request::new(String::new());
-    *request.uri_mut() = target.parse().unwrap_or_default();
+    *request.uri_mut() = target.parse()?;
     request.headers_mut().insert(header::HOST, header::HeaderValue::from_static("docker"));
     Ok(sender.send_request(request).await?)
 }

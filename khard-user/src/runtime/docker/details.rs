@@ -2,6 +2,7 @@
 //!
 //! Owns the reading of an inspection, checked against the kernel's word. It must not judge.
 use super::{connection::Connection, questions::add_status, wire};
+use crate::confinement;
 use crate::runtime::{
     Container, ContainerDetails, ContainerState, OciRuntime, Privileged, RuntimeError, Seccomp,
     details::own_cgroup,
@@ -65,7 +66,10 @@ fn read(
     Ok(ContainerDetails {
         pid,
         cgroup,
-        no_new_privileges: Some(options.no_new_privileges()),
+        // Else the daemon's own setting counts, which it does not tell in every version.
+        no_new_privileges: options
+            .no_new_privileges()
+            .or_else(|| pid.and_then(|pid| confinement::of_process(pid).no_new_privs)),
         privileged: Privileged::Stated(host.privileged),
         seccomp: seccomp(&options, host.privileged, info),
         apparmor_profile: apparmor,
@@ -91,8 +95,10 @@ impl<'a> Options<'a> {
         })
     }
 
-    fn no_new_privileges(&self) -> bool {
-        self.value("no-new-privileges").is_some_and(|value| matches!(value, "" | "true" | "1"))
+    /// Read as Go does (`strconv.ParseBool`).
+    fn no_new_privileges(&self) -> Option<bool> {
+        let value = self.value("no-new-privileges")?;
+        Some(matches!(value, "" | "1" | "t" | "T" | "true" | "TRUE" | "True"))
     }
 }
 

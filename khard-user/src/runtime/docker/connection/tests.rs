@@ -35,6 +35,10 @@ async fn what_is_no_docker_is_told_from_what_is_one_in_trouble() {
     let fake = Fake::start();
     fake.state().manners.insert("/version", Manner::Say(200, "<html>"));
     assert!(unusable(&fake).await.contains("does not speak Docker's API: the answer does not make sense"));
+    for body in [r#"{"message":"not for you"}"#, "<html>"] {
+        fake.state().manners.insert("/version", Manner::Say(403, body));
+        assert!(unusable(&fake).await.contains("answers HTTP status 403"));
+    }
     fake.state().manners.insert("/version", Manner::Flood);
     assert!(unusable(&fake).await.contains("longer than"));
     fake.state().manners.insert("/version", Manner::Hang);
