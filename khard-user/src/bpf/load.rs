@@ -244,17 +244,33 @@ impl Bpf {
         attachment::empty(choice).map_or(Ok(()), |program| self.attach_once(program, &btf))
     }
 
-    /// Attaches what sees calls that a seccomp filter refuses.
+    /// Attaches what sees calls that a seccomp filter refuses, in the best way that the kernel takes now.
     pub fn attach_refusals(&mut self, plan: &AttachPlan) -> Result<(), LoadError> {
+        let mut attached = Ok(());
+        for pair in plan.refusals() {
+            attached = self.attach_pair(pair);
+            match &attached {
+                Ok(()) => break,
+                Err(error) => {
+                    tracing::debug!("not by {}: {}", pair[0].name, with_causes(error));
+                    self.detach_refusals()?;
+                }
+            }
+        }
+        attached
+    }
+
+    fn attach_pair(&mut self, pair: [&'static Program; 2]) -> Result<(), LoadError> {
         {
             let _unpreempted = self.unpreempted();
             self.n_filter_epochs += 1;
             self.filter_epoch.set(0, self.n_filter_epochs, 0).map_err(map_error(".bss.filter_epoch"))?;
         }
-        for program in plan.refusals() {
+        for program in pair {
             load_program(&mut self.ebpf, program, None)?;
-            attach_program(&mut self.ebpf, program)?;
+            // Before it is attached, so that one that is not is unloaded.
             self.attached.push(program);
+            attach_program(&mut self.ebpf, program)?;
         }
         Ok(())
     }
