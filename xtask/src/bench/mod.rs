@@ -78,7 +78,7 @@ pub(crate) fn verb(paths: &Paths, args: &BenchArgs) -> Result<u8> {
     let built = build::all(paths)?;
     let measured = |words: &[&str]| -> Result<Value> {
         let mut command = Command::new(built.bin_dir.join("bench"));
-        command.args(words).stderr(Stdio::inherit());
+        command.args(words).env("KHARD_BIN", &built.khard).stderr(Stdio::inherit());
         serde_json::from_str(&command.read_text()?).context("the measurements")
     };
     let (rounds, cpu) = (args.rounds.to_string(), args.cpu.map(|cpu| cpu.to_string()));
