@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
     time::Instant,
 };
 
@@ -68,8 +68,15 @@ pub(crate) fn measure() -> Result<Report> {
 fn merge(dir: &Path, n_recordings: u32, n_own: u32) -> Result<Row> {
     let merged = dir.join("merged.json");
     let began = Instant::now();
-    let child =
-        Command::new(khard()).arg("-q").arg("merge").arg(dir.join("runs")).arg("-o").arg(&merged).spawn()?;
+    // What it prints is no measurement.
+    let child = Command::new(khard())
+        .arg("-q")
+        .arg("merge")
+        .arg(dir.join("runs"))
+        .arg("-o")
+        .arg(&merged)
+        .stdout(Stdio::null())
+        .spawn()?;
     let (mut status, mut used) = (0, std::mem::MaybeUninit::<libc::rusage>::zeroed());
     // SAFETY: both live until it returns; the child is waited for here only.
     let waited = unsafe { libc::wait4(child.id().cast_signed(), &raw mut status, 0, used.as_mut_ptr()) };
