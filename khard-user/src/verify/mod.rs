@@ -153,7 +153,8 @@ impl Verification {
         self
     }
 
-    fn listen(&mut self, subjects: &Subjects) {
+    /// `is_last`: what is left in the log is not heard.
+    fn listen(&mut self, subjects: &Subjects, is_last: bool) {
         let Some(Ok(log)) = &mut self.log.source else { return };
         let whose = |pid| {
             // Of two lives in one cgroup, and of a number that was used twice, the last one counts.
@@ -173,7 +174,8 @@ impl Verification {
             first.map_or(Whose::Unknown, |(id, _)| Whose::Subjects(id))
         };
         let wanted = Wanted { profiles: &self.profiles.apparmor_names(), whose: &whose };
-        log.take(&wanted, &mut self.log.heard);
+        let is_all = log.take(&wanted, &mut self.log.heard);
+        log.is_lossy |= is_last && !is_all;
     }
 
     /// Compares what has changed, if it is time. Returns what is new.
@@ -181,7 +183,7 @@ impl Verification {
         let began = Instant::now();
         let before = self.findings.len();
         // Whose a record is can be asked only while its process is there.
-        self.listen(subjects);
+        self.listen(subjects, false);
         if began < self.next_look {
             return Ok(&[]);
         }
@@ -221,7 +223,7 @@ impl Verification {
                 Err(error) => verified.failures.push(error),
             }
         }
-        self.listen(subjects);
+        self.listen(subjects, true);
         for logged in std::mem::take(&mut self.log.heard) {
             if self.known.iter().any(|(id, _, asked)| logged.is_of(*id, asked)) {
                 verified.n_confirmed += 1;

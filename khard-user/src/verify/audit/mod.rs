@@ -85,8 +85,8 @@ impl AuditLog {
         Ok(Self { socket, is_lossy: false, n_of_unknown: 0 })
     }
 
-    /// Adds what has come since, as far as it is wanted. What is too much for one look waits for the next.
-    pub(super) fn take(&mut self, wanted: &Wanted<'_>, heard: &mut BTreeSet<Logged>) {
+    /// Adds what has come since, as far as it is wanted. What is too much for one look waits for the next: then the answer is `false`.
+    pub(super) fn take(&mut self, wanted: &Wanted<'_>, heard: &mut BTreeSet<Logged>) -> bool {
         let mut buffer = vec![0; RECORD_BYTES];
         let mut known = BTreeMap::new();
         for _ in 0..LOOK_RECORDS {
@@ -99,9 +99,10 @@ impl AuditLog {
                 // Records found no room; what comes now does.
                 Err(rustix::io::Errno::NOBUFS) => self.is_lossy = true,
                 Err(rustix::io::Errno::INTR) => {}
-                Err(_) => return,
+                Err(_) => return true,
             }
         }
+        false
     }
 
     /// `known`: whose the processes are that were asked about in this look.
