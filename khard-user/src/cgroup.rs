@@ -223,12 +223,17 @@ impl Drop for OwnCgroup {
 /// It is gone, or has none of version 2.
 pub fn of_process(pid: u32) -> io::Result<PathBuf> {
     let text = fs::read(format!("/proc/{pid}/cgroup"))?;
-    text.split(|byte| *byte == b'\n')
-        .find_map(|line| line.strip_prefix(b"0::"))
-        // Of a zombie whose cgroup is gone (`proc_cgroup_show()`, kernel/cgroup/cgroup.c).
-        .map(|path| path.strip_suffix(b" (deleted)").unwrap_or(path))
+    unified_path(&text)
         .map(|path| PathBuf::from(OsStr::from_bytes(path)))
         .ok_or_else(|| io::Error::other(format!("process {pid} has no cgroup v2")))
+}
+
+/// The path on the line of hierarchy 0, which is the v2 tree (cgroups(7)), in what `/proc/PID/cgroup` holds. A path may hold any byte but a
+/// line break, which the kernel refuses in cgroup names.
+pub(crate) fn unified_path(cgroup_file: &[u8]) -> Option<&[u8]> {
+    let path = cgroup_file.split(|&b| b == b'\n').find_map(|line| line.strip_prefix(b"0::"))?;
+    // A removed cgroup's path has this suffix (cgroups(7)).
+    Some(path.strip_suffix(b" (deleted)").unwrap_or(path))
 }
 
 fn id_of_dir(dir: &Path) -> Result<u64, CgroupError> {

@@ -107,6 +107,8 @@ pub(super) struct Containers {
     waits: bool,
     /// A `docker run` whose container is a target once it is made.
     followed: Option<DockerRun>,
+    /// Its id, once that is known.
+    followed_id: Option<ContainerId>,
     runtimes: Vec<Runtime>,
     watches: Vec<Watch>,
     known: BTreeMap<ContainerId, Known>,
@@ -145,8 +147,7 @@ impl Containers {
             None => Vec::new(),
         };
         if targets.iter().any(needs_pods) && !runtimes.iter().any(Runtime::has_pods) {
-            let runtime = runtimes.iter().map(Runtime::describe).collect::<Vec<_>>().join(", ");
-            return Err(RuntimeError::NoPods { runtime }.into());
+            return Err(RuntimeError::NoPods { runtime: runtime::describe_all(&runtimes) }.into());
         }
         let mut targets = targets.to_vec();
         for target in targets.iter_mut().filter(|_| !wait) {
@@ -156,6 +157,7 @@ impl Containers {
             targets,
             waits: wait,
             followed,
+            followed_id: None,
             runtimes,
             watches: Vec::new(),
             known: BTreeMap::new(),
@@ -273,14 +275,14 @@ impl Containers {
 
     /// Makes the container of a `docker run` a target as soon as there is one.
     fn learn_followed(&mut self) {
-        let Some(id) = self.followed.as_ref().and_then(DockerRun::container) else { return };
-        let target = Target::Container(id.0.clone());
-        if !self.targets.contains(&target) {
-            self.targets.push(target);
-            let known = self.known.entry(id.clone()).or_default();
-            known.is_stranger = false;
-            self.ask(&id);
+        if self.followed_id.is_some() {
+            return;
         }
+        let Some(id) = self.followed.as_ref().and_then(DockerRun::container) else { return };
+        self.targets.push(Target::Container(id.0.clone()));
+        self.known.entry(id.clone()).or_default().is_stranger = false;
+        self.ask(&id);
+        self.followed_id = Some(id);
     }
 
     /// Whether a newborn cgroup may be a container that is wanted; asks if it is not known.
@@ -301,12 +303,12 @@ impl Containers {
         }
         // Written before the container is started, and so before this birth.
         self.learn_followed();
-        let is_wanted_old = |known: &Known| {
-            self.targets.iter().any(|target| *target != Target::New && known.is_wanted_by(target))
+        let is_wanted = |known: &Known| {
+            known.container.as_ref().is_some_and(|(container, _)| may_be_old(&self.targets, container))
         };
-        let may_be_inside = |known: &Known| known.birth.is_none() && !is_wanted_old(known);
+        let may_be_inside = |known: &Known| known.birth.is_none() && !is_wanted(known);
         if self.targets.contains(&Target::New)
-            && !is_own(birth, &id.0)
+            && !cgroup_name::is_own(&birth.path, &id.0)
             && self.known.get(&id).is_none_or(may_be_inside)
         {
             // Made by a container that was there before: its own cgroup would have been born first.
@@ -327,7 +329,7 @@ impl Containers {
         if known.is_stranger {
             return false;
         }
-        let is_over = birth.since.elapsed() > NAMELESS_FOR && self.lost.is_empty() && !known.is_asked;
+        let is_over = !may_get_name(birth) && self.lost.is_empty() && !known.is_asked;
         if !is_over {
             self.ask(&id);
         }
@@ -366,9 +368,6 @@ impl Containers {
             known.is_stranger = true;
             return Ok(());
         }
-        let mut wanting = self.targets.iter().filter(|target| target.wants(&container));
-        // Without a birth it was there before.
-        let is_new = wanting.all(|target| *target == Target::New);
         known.container = Some((container.clone(), runtime));
         let details = match details {
             Ok(details) => Some(known.details.insert(details).clone()),
@@ -408,7 +407,9 @@ impl Containers {
                 .filter(|details| details.pid.is_some())
                 .and_then(|details| details.cgroup)
                 .and_then(|path| session.tree().id(&path).ok().flatten().map(|cgroup| (path, cgroup)));
-            let Some((path, cgroup_id)) = running.filter(|_| !is_new) else { return Ok(()) };
+            // Without a birth it was there before.
+            let running = running.filter(|_| may_be_old(&self.targets, &container));
+            let Some((path, cgroup_id)) = running else { return Ok(()) };
             identity::warn_of_filter(&identity);
             session.record_running(cgroup_id, path, identity)?
         };
@@ -436,7 +437,6 @@ impl Containers {
                 pod.is_some_and(|pod| self.ended_pods.contains(&pod.id.0)) && known.is_wanted_by(target)
             })
         };
-        let followed = self.followed.as_ref().and_then(DockerRun::container);
         let ended = |target: &Target| match target {
             // A roll-out can have a moment without any pod.
             Target::Labelled { .. } if self.waits => false,
@@ -446,21 +446,20 @@ impl Containers {
                 (is_seen || outlived(target)) && !lives
             }
             // Asked only once the client has ended, and by then its container was started, or never will be.
-            Target::Container(key) if followed.as_ref().is_some_and(|id| id.0 == *key) => {
-                let may_be = |birth: &Birth| bears(birth, key) && birth.since.elapsed() <= NAMELESS_FOR;
+            Target::Container(key) if self.followed_id.as_ref().is_some_and(|id| id.0 == *key) => {
+                let may_be = |birth: &Birth| bears(birth, key) && may_get_name(birth);
                 recorded(target) || refused(target) || !session.unclaimed().iter().any(may_be)
             }
             Target::Container(_) => recorded(target) || refused(target),
-            Target::Every => false,
-            Target::New => !self.is_naming(session),
+            // What ends these is the user's end, or the command's.
+            Target::Every | Target::New => false,
         };
         self.targets.iter().all(ended) && self.questions.is_empty()
     }
 
     /// Whether somebody who is there has no name yet, and may still get one.
     pub(super) fn is_naming(&self, session: &Session) -> bool {
-        let may_be = |birth: &Birth| birth.since.elapsed() <= NAMELESS_FOR;
-        !self.questions.is_empty() || session.unclaimed().iter().any(may_be)
+        !self.questions.is_empty() || session.unclaimed().iter().any(may_get_name)
     }
 
     /// Whether a `docker run` is followed.
@@ -522,10 +521,14 @@ fn bears(birth: &Birth, id: &str) -> bool {
     cgroup_name::parse_path(birth.path.as_os_str().as_bytes()).next().is_some_and(|name| name.id == id)
 }
 
-/// Whether a cgroup is a container's own, and not one inside of it.
-fn is_own(birth: &Birth, id: &str) -> bool {
-    let last = birth.path.file_name().map(OsStrExt::as_bytes).and_then(cgroup_name::parse);
-    last.is_some_and(|name| name.id == id)
+/// Whether a newborn cgroup is young enough for a runtime to know it yet.
+fn may_get_name(birth: &Birth) -> bool {
+    birth.since.elapsed() <= NAMELESS_FOR
+}
+
+/// Whether a container is wanted also if it was there before.
+fn may_be_old(targets: &[Target], container: &Container) -> bool {
+    targets.iter().any(|target| *target != Target::New && target.wants(container))
 }
 
 /// Refuses a target that is not there. The start of an id becomes the whole id that it stands for.

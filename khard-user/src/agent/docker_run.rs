@@ -9,7 +9,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{command::User, runtime::ContainerId};
+use crate::{
+    command::User,
+    runtime::{ContainerId, cgroup_name},
+};
 
 /// Options of the client, before its verb, that take a value: docker(1).
 const CLIENT_VALUES: [&str; 10] = [
@@ -48,8 +51,6 @@ const RUN_SWITCHES: [&str; 20] = [
     "--use-api-socket",
 ];
 
-/// Of a container's id.
-const ID_BYTES: u64 = 64;
 /// In khard's own folder, the command's user's.
 const OF_USER: &str = "user";
 
@@ -206,8 +207,7 @@ impl DockerRun {
     /// The container's id, once Docker has made it. The client writes it before it has the container started.
     pub(super) fn container(&self) -> Option<ContainerId> {
         let id = if self.is_stale { None } else { read_id(&self.cidfile) }?;
-        let is_id = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-        is_id.then_some(ContainerId(id))
+        cgroup_name::is_id(&id).then_some(ContainerId(id))
     }
 }
 
@@ -219,7 +219,7 @@ fn read_id(path: &Path) -> Option<String> {
         return None;
     }
     let mut id = String::new();
-    file.take(ID_BYTES + 1).read_to_string(&mut id).ok()?;
+    file.take(cgroup_name::ID_CHARS as u64 + 1).read_to_string(&mut id).ok()?;
     Some(id)
 }
 

@@ -131,7 +131,7 @@ async fn ask(
     asked: &mut Asked,
 ) -> Result<(), runtime::RuntimeError> {
     let runtimes = runtime::connect(option, Wanted::Containers).await?;
-    asked.runtime = Some(runtimes.iter().map(Runtime::describe).collect::<Vec<_>>().join(", "));
+    asked.runtime = Some(runtime::describe_all(&runtimes));
     for runtime in &runtimes {
         if let Err(error) = ask_one(containers, runtime, asked).await {
             asked.problems.push(format!("{}: {}", runtime.describe(), with_causes(&error)));

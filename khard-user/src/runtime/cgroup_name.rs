@@ -3,6 +3,8 @@
 //! Owns the naming habits of the runtimes. It must not know where the cgroup tree is, nor which containers exist: a
 //! name is a hint, and whoever reads it asks the runtime whether it has such a container.
 
+use std::path::Path;
+
 /// Who lives in a cgroup of such a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -35,6 +37,9 @@ const PREFIXES: [(&str, Role); 8] = [
     ("", Role::Container),
 ];
 
+/// Of an id.
+pub const ID_CHARS: usize = 64;
+
 /// Reads one path component. Ids are accepted in their full form only: a workload may create cgroups of any name
 /// below its own, and a short or odd one must not be mistaken for another container.
 #[must_use]
@@ -43,9 +48,21 @@ pub fn parse(component: &[u8]) -> Option<CgroupName<'_>> {
     let name = name.strip_suffix(".scope").unwrap_or(name);
     PREFIXES.iter().find_map(|&(prefix, role)| {
         let id = name.strip_prefix(prefix)?;
-        let is_id = id.len() == 64 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        is_id.then_some(CgroupName { id, role })
+        is_id(id).then_some(CgroupName { id, role })
     })
+}
+
+/// Whether this is a container's id in its full form.
+#[must_use]
+pub fn is_id(text: &str) -> bool {
+    text.len() == ID_CHARS && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Whether a directory is, by its own name, the container's with this id: not one inside of it, nor its monitor's.
+#[must_use]
+pub fn is_own(path: &Path, id: &str) -> bool {
+    let name = path.file_name().and_then(|name| parse(name.as_encoded_bytes()));
+    name.is_some_and(|name| name.id == id && name.role == Role::Container)
 }
 
 /// The names in a whole path, outermost first. The first one that the runtime knows is the container: whatever is

@@ -1,7 +1,7 @@
 //! Which of the machine's runtimes are asked. Owns what a socket is found to be, and what it means when one of several is missing; it
 //! must not know what they are asked for.
 use super::{
-    Runtime, cri, docker,
+    Runtime, cri, describe_all, docker,
     endpoint::{self, Endpoint, Origin},
     error::{RuntimeError, Tried, Unusable},
 };
@@ -63,17 +63,11 @@ async fn connect_to(
     let runtimes = match wanted {
         _ if is_by_option => vec![first_of(cri, limit).await?],
         Wanted::DockerRun { and_others: false, .. } => vec![first_of(docker, limit).await?],
-        Wanted::DockerRun { and_others: true, .. } => {
-            let (cri, docker) = tokio::join!(first_of(cri, limit), first_of(docker, limit));
-            match (cri, docker?) {
-                (Ok(cri), docker) if cri.socket() != docker.socket() => vec![cri, docker],
-                (Ok(_) | Err(RuntimeError::NoEndpoint { .. }), docker) => vec![docker],
-                (Err(named), _) => return Err(named),
-            }
-        }
         Wanted::Pods => vec![first_of(cri, limit).await?],
-        Wanted::Containers => {
+        Wanted::Containers | Wanted::DockerRun { and_others: true, .. } => {
             let (cri, docker) = tokio::join!(first_of(cri, limit), first_of(docker, limit));
+            // Who is to start a container must be there.
+            let docker = if wanted == Wanted::Containers { docker } else { Ok(docker?) };
             match (cri, docker) {
                 (Ok(cri), Ok(docker)) if cri.socket() == docker.socket() => vec![cri],
                 (Ok(cri), Ok(docker)) => vec![cri, docker],
@@ -90,13 +84,12 @@ async fn connect_to(
             }
         }
     };
-    let described = || runtimes.iter().map(Runtime::describe).collect::<Vec<_>>().join(", ");
     match wanted {
         Wanted::Pods if !runtimes.iter().any(Runtime::has_pods) => {
-            Err(RuntimeError::NoPods { runtime: described() })
+            Err(RuntimeError::NoPods { runtime: describe_all(&runtimes) })
         }
         Wanted::DockerRun { .. } if runtimes.iter().all(Runtime::has_pods) => {
-            Err(RuntimeError::NotDocker { runtime: described() })
+            Err(RuntimeError::NotDocker { runtime: describe_all(&runtimes) })
         }
         _ => Ok(runtimes),
     }

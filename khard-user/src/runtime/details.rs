@@ -75,10 +75,7 @@ pub(super) fn own_cgroup(
     if let Some(configured) = configured.filter(|c| process::is_within(found, c)) {
         return Ok(configured.to_owned());
     }
-    let bears_id = |path: &&Path| {
-        let name = path.file_name().and_then(|name| cgroup_name::parse(name.as_encoded_bytes()));
-        name.is_some_and(|name| name.id == container.id.0 && name.role == cgroup_name::Role::Container)
-    };
+    let bears_id = |path: &&Path| cgroup_name::is_own(path, &container.id.0);
     // From the outside: only what the runtime made can be above what the container made.
     found.ancestors().filter(bears_id).last().map(Path::to_owned).ok_or_else(|| shared(found))
 }

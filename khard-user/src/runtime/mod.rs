@@ -139,6 +139,11 @@ pub enum Runtime {
     Docker(docker::connection::Connection),
 }
 
+/// Names and versions of several.
+pub(crate) fn describe_all(runtimes: &[Runtime]) -> String {
+    runtimes.iter().map(Runtime::describe).collect::<Vec<_>>().join(", ")
+}
+
 impl Runtime {
     /// The runtime's name and version, as it said when it was found.
     #[must_use]
@@ -184,10 +189,12 @@ impl Runtime {
 
     /// All containers, oldest first, with `pods` as the list of pods, without what only a status tells.
     async fn containers_of(&self, pods: &[Pod]) -> Result<Vec<Container>, RuntimeError> {
-        match self {
+        let mut found = match self {
             Self::Cri(cri) => cri.containers_of(pods).await,
             Self::Docker(docker) => docker.containers().await,
-        }
+        }?;
+        found.sort_by(|a, b| (a.created_at_ns, &a.id).cmp(&(b.created_at_ns, &b.id)));
+        Ok(found)
     }
 
     /// Asks for the container's own status and completes it.
@@ -203,10 +210,14 @@ impl Runtime {
     /// # Errors
     /// `Vanished`, `Sandboxed`, `NoOwnCgroup`, `Details`, or those of a call.
     pub async fn details(&self, container: &Container) -> Result<ContainerDetails, RuntimeError> {
-        match self {
+        let mut details = match self {
             Self::Cri(cri) => cri.details(container).await,
             Self::Docker(docker) => docker.details(container).await,
+        }?;
+        if let Some(binary) = details.oci_runtime.binary.take() {
+            details.oci_runtime = OciRuntime::ask(binary).await;
         }
+        Ok(details)
     }
 
     /// Waits for something to happen to a container, again and again, and tells it each time. Returns `false` when the runtime

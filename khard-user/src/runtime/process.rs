@@ -1,4 +1,5 @@
 //! What /proc says about a container's first process. Owns the reading and the formats; it must not know runtimes.
+use crate::cgroup::unified_path;
 use std::{
     ffi::OsString,
     fs, io,
@@ -49,14 +50,6 @@ impl Proc {
         let value = environment.split(|&b| b == 0).find_map(|entry| entry.strip_prefix(b"PATH="))?;
         Some(OsString::from_vec(value.to_vec()))
     }
-}
-
-/// The path on the line of hierarchy 0, which is the v2 tree (cgroups(7)). A path may hold any byte but a line break,
-/// which the kernel refuses in cgroup names.
-fn unified_path(cgroup_file: &[u8]) -> Option<&[u8]> {
-    let path = cgroup_file.split(|&b| b == b'\n').find_map(|line| line.strip_prefix(b"0::"))?;
-    // A removed cgroup's path has this suffix (cgroups(7)).
-    Some(path.strip_suffix(b" (deleted)").unwrap_or(path))
 }
 
 /// A field of `status`. Its first line holds the process's own name, which may look like anything but a line break

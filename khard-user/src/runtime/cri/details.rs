@@ -13,7 +13,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 
 impl Connection {
-    /// Everything about one container. `container` may be from an older list.
+    /// Everything about one container but what its OCI runtime says of itself. `container` may be from an older list.
     pub(crate) async fn details(&self, container: &Container) -> Result<ContainerDetails, RuntimeError> {
         let mut container = container.clone();
         let mut answer = self.status(&container.id, true).await?;
@@ -26,11 +26,7 @@ impl Connection {
         };
         let proc = Proc::default();
         let daemon = self.daemon_pid().await;
-        let mut details = read(container, &info, &proc, daemon)?;
-        if let Some(binary) = details.oci_runtime.binary.take() {
-            details.oci_runtime = OciRuntime::ask(binary).await;
-        }
-        Ok(details)
+        read(container, &info, &proc, daemon)
     }
 }
 

@@ -18,15 +18,13 @@ impl Connection {
         Ok(answer.items.into_iter().map(convert::pod).collect())
     }
 
-    /// All containers, oldest first, with `pods` as the list of pods, without what only a status tells.
+    /// All containers, with `pods` as the list of pods, without what only a status tells.
     pub(crate) async fn containers_of(&self, pods: &[Pod]) -> Result<Vec<Container>, RuntimeError> {
         let pods: BTreeMap<PodId, Pod> = pods.iter().map(|pod| (pod.id.clone(), pod.clone())).collect();
         let mut client = self.client();
         let request = wire::ListContainersRequest::default();
         let answer = self.call("ListContainers", client.list_containers(request)).await?;
-        let mut found: Vec<_> = answer.containers.into_iter().map(|c| convert::container(c, &pods)).collect();
-        found.sort_by(|a, b| (a.created_at_ns, &a.id).cmp(&(b.created_at_ns, &b.id)));
-        Ok(found)
+        Ok(answer.containers.into_iter().map(|c| convert::container(c, &pods)).collect())
     }
 
     /// Asks for the container's own status and completes it.

@@ -13,15 +13,11 @@ use crate::runtime::{
 use std::path::{Path, PathBuf};
 
 impl Connection {
-    /// Everything about one container. `container` may be from an older list.
+    /// Everything about one container but what its OCI runtime says of itself. `container` may be from an older list.
     pub(crate) async fn details(&self, container: &Container) -> Result<ContainerDetails, RuntimeError> {
         let inspected = self.inspect(&container.id).await?;
         let info = self.get("GET /info", "/info").await?.unwrap_or_default();
-        let mut details = read(container.clone(), inspected, &info, &Proc::default())?;
-        if let Some(binary) = details.oci_runtime.binary.take() {
-            details.oci_runtime = OciRuntime::ask(binary).await;
-        }
-        Ok(details)
+        read(container.clone(), inspected, &info, &Proc::default())
     }
 }
 

@@ -17,13 +17,12 @@ impl Connection {
         Version { name, version: said.version.clone() }
     }
 
-    /// All containers, oldest first, without what only an inspection tells.
+    /// All containers, without what only an inspection tells.
     pub(crate) async fn containers(&self) -> Result<Vec<Container>, RuntimeError> {
         let listed = self.get("GET /containers/json", "/containers/json?all=true").await?;
         let listed: Vec<wire::Listed> = listed.unwrap_or_default();
         let mut found: Vec<_> = listed.into_iter().map(of_listed).collect();
         found.retain(|container| !container.labels.contains_key(OF_CRI));
-        found.sort_by(|a, b| (a.created_at_ns, &a.id).cmp(&(b.created_at_ns, &b.id)));
         Ok(found)
     }
 
