@@ -1,7 +1,7 @@
 //! What goes wrong around pods: the runtime's socket, names, filters, khard's own death. Each time khard says what is
 //! wrong, ends with the right status, and nothing is half-written; and the pods run on.
 
-use std::{fs, io::Write as _, os::unix::net::UnixListener, path::Path, thread};
+use std::{fs, io::Write as _, os::unix::net::UnixListener, path::Path, thread, time::Duration};
 
 use khard_profile::recording::{Ended, Phase, SeccompInForce};
 use khard_tests::{
@@ -126,6 +126,23 @@ fn a_runtime_that_hangs_in_mid_run_delays_names_and_no_records() {
     pod.stop();
     let done = running.end().expect(0);
     assert!(has_joiner_with_sync(&done, &pod));
+}
+
+#[test]
+fn an_end_before_the_runtime_has_named_a_container_that_runs_waits_for_its_name() {
+    let node = Node::connect();
+    let proxy = Proxy::to(&node.socket());
+    let name = unique("nameless");
+    let running = waiting_for(&name, &proxy.endpoint());
+    proxy.hold(true);
+    let _pod = node.start(shell(&name));
+    running.signal(libc::SIGINT);
+    thread::sleep(Duration::from_secs(1));
+    proxy.hold(false);
+    let done = running.end().expect(0);
+    let recording = done.recording(&format!("{name}/shell"));
+    let run = recording.runs().values().next().expect("a run");
+    assert_eq!(run.ended, Ended::Interrupted);
 }
 
 #[test]

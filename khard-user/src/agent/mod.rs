@@ -137,6 +137,8 @@ const TICK: Duration = Duration::from_millis(100);
 const PULSE: Duration = Duration::from_secs(1);
 /// With more subjects, each is looked at only with the pulse whether it still has processes.
 const FEW_SUBJECTS: usize = 32;
+/// How long the end of a recording waits for the names of containers that have only just begun.
+const NAMES_AT_END: Duration = Duration::from_secs(5);
 /// Messages that wait for a slow client, some 40 MiB. With more, accesses stay in the kernel's ring, which counts what finds no
 /// room.
 const MOST_WAITING: usize = 1 << 17;
@@ -152,6 +154,8 @@ pub struct Agent {
     ends_with_command: bool,
     /// Why the command was asked to end.
     asked_to_end: Option<Ended>,
+    /// Why the recording ends, and when at the latest: who has begun and has no name yet is asked about.
+    ending: Option<(Ended, Instant)>,
 }
 
 /// Why the loop ended.
@@ -197,6 +201,7 @@ impl Agent {
             command: None,
             command_status: None,
             asked_to_end: None,
+            ending: None,
         };
         if agent.containers.is_active() || (request.wait && !cgroups.is_empty()) {
             agent.session.watch_births(agent.containers.is_active())?;
@@ -374,10 +379,16 @@ impl Agent {
     }
 
     /// Somebody wants an end. A command of khard's own does not go on unrecorded: it is asked to end, and the recording ends with
-    /// it; who asks twice wants nothing more.
+    /// it; who asks twice wants nothing more. Of containers that have begun and have no name yet the name is waited for, unless
+    /// somebody asks twice.
     fn asked_to_end(&mut self, why: Ended, signal: i32) -> Option<Over> {
         match self.command.as_ref().filter(|_| self.command_status.is_none()) {
-            None => Some(Over::Ended(why)),
+            None if self.ending.is_some() => Some(Over::Ended(why)),
+            // Decided with the next tick, once all births until now were taken in.
+            None => {
+                self.ending = Some((why, Instant::now() + NAMES_AT_END));
+                None
+            }
             Some(_) if self.asked_to_end.is_some() => Some(Over::Abandoned),
             Some(command) => {
                 self.asked_to_end = Some(why);
@@ -413,6 +424,10 @@ impl Agent {
             }
         }
         self.session.recycle()?;
+        if let Some((why, at_the_latest)) = self.ending {
+            let waits = self.containers.is_naming(&self.session) && Instant::now() < at_the_latest;
+            return Ok((!waits).then_some(why));
+        }
         let is_last = self.ends_with_command && self.command_status.is_some();
         let can_more_come = if is_last {
             self.containers.is_naming(&self.session)

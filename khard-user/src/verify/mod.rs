@@ -14,7 +14,7 @@ use std::{
     ffi::OsStr,
     fmt::Write as _,
     os::unix::ffi::OsStrExt as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -25,14 +25,14 @@ use khard_profile::{
 };
 use serde_json::{Value, json};
 
-use self::audit::{AuditLog, Wanted, Whose};
+use self::audit::{AuditLog, Caller, Wanted};
 pub use self::{
     amend::{AmendError, Amendment},
     audit::{Answered, Denial, Logged},
     profiles::{ProfileSet, Profiles, ProfilesError},
 };
 use crate::{
-    cgroup, confinement,
+    confinement,
     stream::SubjectId,
     subjects::{Observed, Subjects},
 };
@@ -156,26 +156,25 @@ impl Verification {
     /// `is_last`: what is left in the log is not heard.
     fn listen(&mut self, subjects: &Subjects, is_last: bool) {
         let Some(Ok(log)) = &mut self.log.source else { return };
-        let whose = |pid| {
-            // Of two lives in one cgroup, and of a number that was used twice, the last one counts.
-            let by_cgroup = |cgroup: &Path| {
-                let rank = |(id, observed): (SubjectId, &Observed)| {
-                    let run = &observed.state().run;
-                    let path = OsStr::from_bytes(run.cgroup_path.as_slice());
-                    cgroup.starts_with(path).then_some((observed.state().is_alive(), path.len(), id))
-                };
-                subjects.iter().filter_map(rank).max().map(|(.., id)| id)
+        let whose = |caller: &Caller| {
+            let Some(cgroup) = &caller.cgroup else {
+                let is_first = |observed: &Observed| observed.state().run.init_pid == Some(caller.pid);
+                return subjects.iter().filter(|(_, observed)| is_first(observed)).last().map(|(id, _)| id);
             };
-            if let Ok(cgroup) = cgroup::of_process(pid) {
-                return by_cgroup(&cgroup).map_or(Whose::Nobodys, Whose::Subjects);
-            }
-            let is_first = |observed: &Observed| observed.state().run.init_pid == Some(pid);
-            let first = subjects.iter().filter(|(_, observed)| is_first(observed)).last();
-            first.map_or(Whose::Unknown, |(id, _)| Whose::Subjects(id))
+            // Of two lives in one cgroup, and of a number that was used twice, the last one counts.
+            let rank = |(id, observed): (SubjectId, &Observed)| {
+                let run = &observed.state().run;
+                let path = OsStr::from_bytes(run.cgroup_path.as_slice());
+                cgroup.starts_with(path).then_some((observed.state().is_alive(), path.len(), id))
+            };
+            subjects.iter().filter_map(rank).max().map(|(.., id)| id)
         };
         let wanted = Wanted { profiles: &self.profiles.apparmor_names(), whose: &whose };
         let is_all = log.take(&wanted, &mut self.log.heard);
-        log.is_lossy |= is_last && !is_all;
+        if is_last {
+            log.is_lossy |= !is_all;
+            log.finish();
+        }
     }
 
     /// Compares what has changed, if it is time. Returns what is new.

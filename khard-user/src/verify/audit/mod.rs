@@ -8,6 +8,8 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     os::fd::{AsFd as _, OwnedFd},
+    path::PathBuf,
+    time::{Duration, Instant},
 };
 
 use khard_profile::check::Asked;
@@ -20,7 +22,7 @@ use serde_json::Value;
 
 pub use self::{apparmor::Denial, seccomp::Answered};
 use super::When;
-use crate::stream::SubjectId;
+use crate::{cgroup, stream::SubjectId};
 
 /// `AUDIT_NLGRP_READLOG` as a bit of the groups in an address, `AUDIT_SECCOMP` and `AUDIT_AVC` (include/uapi/linux/audit.h). The last is
 /// `SELinux`'s kind too.
@@ -36,6 +38,8 @@ const RECORD_BYTES: usize = 16 << 10;
 const LOOK_RECORDS: usize = 4096;
 /// Different records that are kept: names in them are the workload's choice.
 const MAX_HEARD: usize = 1 << 16;
+/// A record can come before the stream tells of the subject that it is of: a container has its name from its runtime only later.
+const SUBJECT_MAY_COME_FOR: Duration = Duration::from_secs(30);
 
 /// Members of the group hear every record from now on.
 #[derive(Debug)]
@@ -45,6 +49,16 @@ pub(super) struct AuditLog {
     pub(super) is_lossy: bool,
     /// Calls that a filter answered to processes that were gone before anybody could ask whose they were.
     pub(super) n_of_unknown: usize,
+    /// What filters answered to no subject that is known yet, and when that was heard.
+    unclaimed: BTreeMap<(Caller, Answered), Instant>,
+}
+
+/// Who made a call.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Caller {
+    pub(super) pid: u32,
+    /// Where it was when its record was read; `None`: it was gone by then.
+    pub(super) cgroup: Option<PathBuf>,
 }
 
 /// A record of something that a profile does not allow.
@@ -60,19 +74,8 @@ pub enum Logged {
 pub(super) struct Wanted<'a> {
     /// The AppArmor profiles.
     pub(super) profiles: &'a BTreeSet<Vec<u8>>,
-    /// Whose a process is.
-    pub(super) whose: &'a dyn Fn(u32) -> Whose,
-}
-
-/// Whose a process is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Whose {
-    /// A subject's.
-    Subjects(SubjectId),
-    /// No subject's.
-    Nobodys,
-    /// It is gone, and so is what it was.
-    Unknown,
+    /// The subject that a process is of, as far as subjects are known.
+    pub(super) whose: &'a dyn Fn(&Caller) -> Option<SubjectId>,
 }
 
 impl AuditLog {
@@ -82,19 +85,66 @@ impl AuditLog {
         let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(AUDIT))?;
         sockopt::set_socket_recv_buffer_size_force(&socket, BUFFER_BYTES)?;
         bind(&socket, &SocketAddrNetlink::new(0, READLOG))?;
-        Ok(Self { socket, is_lossy: false, n_of_unknown: 0 })
+        Ok(Self { socket, is_lossy: false, n_of_unknown: 0, unclaimed: BTreeMap::new() })
     }
 
     /// Adds what has come since, as far as it is wanted. What is too much for one look waits for the next: then the answer is `false`.
     pub(super) fn take(&mut self, wanted: &Wanted<'_>, heard: &mut BTreeSet<Logged>) -> bool {
+        let is_all = self.read(wanted, heard);
+        let now = Instant::now();
+        for (call, at) in std::mem::take(&mut self.unclaimed) {
+            if let Some(subject) = (wanted.whose)(&call.0) {
+                self.keep(Logged::Answered(subject, call.1), heard);
+            } else if now.duration_since(at) < SUBJECT_MAY_COME_FOR {
+                self.unclaimed.insert(call, at);
+            } else {
+                self.leave(&call.0);
+            }
+        }
+        is_all
+    }
+
+    /// No more subjects come.
+    pub(super) fn finish(&mut self) {
+        for (caller, _) in std::mem::take(&mut self.unclaimed).into_keys() {
+            self.leave(&caller);
+        }
+    }
+
+    /// Gives a call up that was no subject's.
+    fn leave(&mut self, caller: &Caller) {
+        self.n_of_unknown += usize::from(caller.cgroup.is_none());
+    }
+
+    fn keep(&mut self, logged: Logged, heard: &mut BTreeSet<Logged>) {
+        if heard.len() < MAX_HEARD {
+            heard.insert(logged);
+        } else {
+            self.is_lossy |= !heard.contains(&logged);
+        }
+    }
+
+    fn read(&mut self, wanted: &Wanted<'_>, heard: &mut BTreeSet<Logged>) -> bool {
         let mut buffer = vec![0; RECORD_BYTES];
-        let mut known = BTreeMap::new();
+        // Where the processes are that were asked about in this look.
+        let mut cgroups = BTreeMap::new();
         for _ in 0..LOOK_RECORDS {
             match recv(self.socket.as_fd(), buffer.as_mut_slice(), RecvFlags::empty()) {
-                Ok((n, _)) => match self.sort(&buffer[..n], wanted, &mut known) {
-                    Some(logged) if heard.len() < MAX_HEARD => drop(heard.insert(logged)),
-                    Some(logged) => self.is_lossy |= !heard.contains(&logged),
-                    None => {}
+                Ok((n, _)) => match text(&buffer[..n]) {
+                    Some((AVC, text)) => {
+                        if let Some(denial) = apparmor::parse(text)
+                            && wanted.profiles.contains(&denial.profile)
+                        {
+                            self.keep(Logged::Denial(denial), heard);
+                        }
+                    }
+                    Some((SECCOMP, text)) => {
+                        if let Some((pid, answered)) = seccomp::parse(text) {
+                            let cgroup = cgroups.entry(pid).or_insert_with(|| cgroup::of_process(pid).ok());
+                            self.hear((Caller { pid, cgroup: cgroup.clone() }, answered));
+                        }
+                    }
+                    _ => {}
                 },
                 // Records found no room; what comes now does.
                 Err(rustix::io::Errno::NOBUFS) => self.is_lossy = true,
@@ -105,30 +155,11 @@ impl AuditLog {
         false
     }
 
-    /// `known`: whose the processes are that were asked about in this look.
-    fn sort(
-        &mut self,
-        message: &[u8],
-        wanted: &Wanted<'_>,
-        known: &mut BTreeMap<u32, Whose>,
-    ) -> Option<Logged> {
-        match text(message)? {
-            (AVC, text) => {
-                let denial = apparmor::parse(text)?;
-                wanted.profiles.contains(&denial.profile).then_some(Logged::Denial(denial))
-            }
-            (SECCOMP, text) => {
-                let (pid, answered) = seccomp::parse(text)?;
-                match *known.entry(pid).or_insert_with(|| (wanted.whose)(pid)) {
-                    Whose::Subjects(subject) => Some(Logged::Answered(subject, answered)),
-                    Whose::Nobodys => None,
-                    Whose::Unknown => {
-                        self.n_of_unknown += 1;
-                        None
-                    }
-                }
-            }
-            _ => None,
+    fn hear(&mut self, call: (Caller, Answered)) {
+        if self.unclaimed.len() < MAX_HEARD {
+            self.unclaimed.entry(call).or_insert_with(Instant::now);
+        } else {
+            self.is_lossy |= !self.unclaimed.contains_key(&call);
         }
     }
 }
