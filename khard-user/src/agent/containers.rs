@@ -76,6 +76,18 @@ struct Found {
     runtime: usize,
 }
 
+/// Whether an id is one that is wanted.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Standing {
+    /// Or nobody has said yet.
+    #[default]
+    Wanted,
+    /// No runtime knows it: most of all the sandbox of a pod that is no target.
+    UnheardOf,
+    /// A container that is no target.
+    Stranger,
+}
+
 /// What is known of one container id.
 #[derive(Default)]
 struct Known {
@@ -88,8 +100,7 @@ struct Known {
     birth: Option<Birth>,
     is_asked: bool,
     asked_at: Option<Instant>,
-    /// Nobody wants it.
-    is_stranger: bool,
+    standing: Standing,
     /// It was recorded before it had a process to look at: what confines it is to be looked at again.
     is_unfinished: bool,
 }
@@ -261,7 +272,7 @@ impl Containers {
         let known = self.known.entry(container.id.clone()).or_default();
         let id = container.id.clone();
         known.container = Some((container, at));
-        known.is_stranger = !wanted;
+        known.standing = if wanted { Standing::Wanted } else { Standing::Stranger };
         let is_to_be_asked = match state {
             ContainerState::Running => known.instance.is_none() || known.is_unfinished,
             // One that is removed with its end may be gone when its cgroup is seen.
@@ -280,7 +291,7 @@ impl Containers {
         }
         let Some(id) = self.followed.as_ref().and_then(DockerRun::container) else { return };
         self.targets.push(Target::Container(id.0.clone()));
-        self.known.entry(id.clone()).or_default().is_stranger = false;
+        self.known.entry(id.clone()).or_default().standing = Standing::Wanted;
         self.ask(&id);
         self.followed_id = Some(id);
     }
@@ -326,7 +337,7 @@ impl Containers {
         if known.birth.as_ref().is_none_or(|kept| is_outer(kept) || is_later(kept)) {
             known.birth = Some(birth.clone());
         }
-        if known.is_stranger {
+        if known.standing == Standing::Stranger {
             return false;
         }
         let is_over = !may_get_name(birth) && self.lost.is_empty() && !known.is_asked;
@@ -358,21 +369,25 @@ impl Containers {
         known.is_asked = false;
         let Found { container, details, runtime } = match result {
             Ok(Some(found)) => found,
-            Ok(None) => return Ok(()),
+            Ok(None) => {
+                known.standing = Standing::UnheardOf;
+                return Ok(());
+            }
             Err(error) => {
                 tracing::debug!("asked for container {id}: {}", with_causes(&error));
                 return Ok(());
             }
         };
         if !self.targets.iter().any(|target| target.wants(&container)) {
-            known.is_stranger = true;
+            known.standing = Standing::Stranger;
             return Ok(());
         }
+        known.standing = Standing::Wanted;
         known.container = Some((container.clone(), runtime));
         let details = match details {
             Ok(details) => Some(known.details.insert(details).clone()),
             Err(error @ (RuntimeError::Sandboxed { .. } | RuntimeError::NoOwnCgroup { .. })) => {
-                known.is_stranger = true;
+                known.standing = Standing::Stranger;
                 if self.refused.insert(id) {
                     tracing::error!("{}", with_causes(&error));
                 }
@@ -397,9 +412,7 @@ impl Containers {
             return Ok(());
         }
         let birth = known.birth.clone().or_else(|| find_birth(session, &id));
-        let instance = if let Some(birth) = birth.filter(|birth| {
-            session.unclaimed().iter().any(|b| b.slot == birth.slot && b.cgroup_id == birth.cgroup_id)
-        }) {
+        let instance = if let Some(birth) = birth.filter(|birth| is_unclaimed(session, birth)) {
             identity::warn_of_filter(&identity);
             session.claim(&birth, identity)?
         } else {
@@ -454,12 +467,16 @@ impl Containers {
             // What ends these is the user's end, or the command's.
             Target::Every | Target::New => false,
         };
-        self.targets.iter().all(ended) && self.questions.is_empty()
+        self.targets.iter().all(ended) && !self.is_naming(session)
     }
 
-    /// Whether somebody who is there has no name yet, and may still get one.
+    /// Whether somebody who is there has no name yet, and is likely to get one: runtimes know a container before they make its cgroup.
     pub(super) fn is_naming(&self, session: &Session) -> bool {
-        !self.questions.is_empty() || session.unclaimed().iter().any(may_get_name)
+        let may_be_named = |birth: &Birth| may_get_name(birth) && is_unclaimed(session, birth);
+        let is_nameless = |known: &Known| {
+            known.standing != Standing::UnheardOf && known.birth.as_ref().is_some_and(may_be_named)
+        };
+        !self.questions.is_empty() || self.known.values().any(is_nameless)
     }
 
     /// Whether a `docker run` is followed.
@@ -514,6 +531,10 @@ async fn ask_all(
 
 fn find_birth(session: &Session, id: &ContainerId) -> Option<Birth> {
     session.unclaimed().into_iter().find(|birth| bears(birth, &id.0))
+}
+
+fn is_unclaimed(session: &Session, birth: &Birth) -> bool {
+    session.unclaimed().iter().any(|b| b.slot == birth.slot && b.cgroup_id == birth.cgroup_id)
 }
 
 /// Whether a cgroup's name says that it is this container's.
