@@ -224,14 +224,54 @@ impl Logged {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixDatagram;
+
     use super::*;
+
+    fn message(kind: u16, text: &str) -> Vec<u8> {
+        let mut message = vec![0; HEADER_BYTES];
+        message[4..6].copy_from_slice(&kind.to_ne_bytes());
+        message.extend(text.as_bytes());
+        message.extend([0, 0]);
+        message
+    }
 
     #[test]
     fn a_message_is_its_kind_and_its_text() {
-        let mut message = vec![0; HEADER_BYTES];
-        message[4..6].copy_from_slice(&SECCOMP.to_ne_bytes());
-        message.extend(b"audit(1.2:3): pid=1\0\0");
-        assert_eq!(text(&message), Some((SECCOMP, &b"audit(1.2:3): pid=1"[..])));
+        assert_eq!(
+            text(&message(SECCOMP, "audit(1.2:3): pid=1")),
+            Some((SECCOMP, &b"audit(1.2:3): pid=1"[..]))
+        );
         assert_eq!(text(&[0; 15]), None);
+    }
+
+    #[test]
+    fn what_a_filter_answered_waits_for_its_subject() {
+        let (kernel, ours) = UnixDatagram::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let unclaimed = BTreeMap::new();
+        let mut log = AuditLog { socket: ours.into(), is_lossy: false, n_of_unknown: 0, unclaimed };
+        // No process has such a number: it is gone.
+        for pid in [4_194_305, 4_194_306] {
+            let text = format!(
+                r#"audit(1.2:3): pid={pid} comm="sh" sig=31 arch=c000003e syscall=124 compat=0 code=0x80000000"#
+            );
+            kernel.send(&message(SECCOMP, &text)).unwrap();
+        }
+        let (profiles, mut heard) = (BTreeSet::new(), BTreeSet::new());
+        let mut take = |log: &mut AuditLog, whose: &dyn Fn(&Caller) -> Option<SubjectId>| {
+            assert!(log.take(&Wanted { profiles: &profiles, whose }, &mut heard));
+            heard.len()
+        };
+        assert_eq!(take(&mut log, &|_| None), 0, "nobody is told of yet");
+        let first = |caller: &Caller| {
+            assert_eq!(caller.cgroup, None);
+            (caller.pid == 4_194_305).then_some(SubjectId(7))
+        };
+        assert_eq!(take(&mut log, &first), 1);
+        log.finish();
+        assert_eq!((log.n_of_unknown, take(&mut log, &first)), (1, 1));
+        let Some(Logged::Answered(SubjectId(7), answered)) = heard.pop_first() else { panic!("{heard:?}") };
+        assert_eq!(answered.key.nr, 124);
     }
 }
