@@ -6,6 +6,7 @@ mod docker_run;
 mod identity;
 mod signals;
 mod stdio;
+mod targets;
 mod waiting;
 
 use std::{
