@@ -8,12 +8,12 @@
 mod amend;
 mod audit;
 mod profiles;
+mod whose;
 
 use std::{
+    cell::LazyCell,
     collections::{BTreeMap, BTreeSet},
-    ffi::OsStr,
     fmt::Write as _,
-    os::unix::ffi::OsStrExt as _,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -25,11 +25,14 @@ use khard_profile::{
 };
 use serde_json::{Value, json};
 
-use self::audit::{AuditLog, Caller, Wanted};
 pub use self::{
     amend::{AmendError, Amendment},
     audit::{Answered, Denial, Logged},
     profiles::{ProfileSet, Profiles, ProfilesError},
+};
+use self::{
+    audit::{AuditLog, Caller, Wanted},
+    whose::Whose,
 };
 use crate::{
     confinement,
@@ -156,19 +159,9 @@ impl Verification {
     /// `is_last`: what is left in the log is not heard.
     fn listen(&mut self, subjects: &Subjects, is_last: bool) {
         let Some(Ok(log)) = &mut self.log.source else { return };
-        let whose = |caller: &Caller| {
-            let Some(cgroup) = &caller.cgroup else {
-                let is_first = |observed: &Observed| observed.state().run.init_pid == Some(caller.pid);
-                return subjects.iter().filter(|(_, observed)| is_first(observed)).last().map(|(id, _)| id);
-            };
-            // Of two lives in one cgroup, and of a number that was used twice, the last one counts.
-            let rank = |(id, observed): (SubjectId, &Observed)| {
-                let run = &observed.state().run;
-                let path = OsStr::from_bytes(run.cgroup_path.as_slice());
-                cgroup.starts_with(path).then_some((observed.state().is_alive(), path.len(), id))
-            };
-            subjects.iter().filter_map(rank).max().map(|(.., id)| id)
-        };
+        let known =
+            LazyCell::new(|| Whose::new(subjects.iter().map(|(_, observed)| observed.state().into())));
+        let whose = |caller: &Caller| known.is(caller);
         let wanted = Wanted { profiles: &self.profiles.apparmor_names(), whose: &whose };
         let is_all = log.take(&wanted, &mut self.log.heard);
         if is_last {
