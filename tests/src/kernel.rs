@@ -1,5 +1,6 @@
 //! What tests must know of the running kernel.
 
+use khard_profile::recording::{Coverage, From, Proof};
 use khard_user::bpf::{AttachPlan, KernelVersion, Role};
 
 /// Whether this kernel skips programs that see system calls, so that khard attaches more than one: then each may miss
@@ -16,4 +17,16 @@ pub fn preempts_programs() -> bool {
 /// What khard is told so that a bound on what was lost is enough, where no more can be had.
 pub fn accepting_bounds() -> &'static [&'static str] {
     if preempts_programs() { &["--accept-lossy", "syscalls"] } else { &[] }
+}
+
+/// The calls that a filter refuses were seen from the first instruction on, and all of them as far as this kernel lets it be proved:
+/// the programs have no second copies, so that one that skips them leaves a bound.
+///
+/// # Panics
+/// When that is not so.
+pub fn assert_sees_all_refused(coverage: &Coverage) {
+    let is_bounded = coverage.observed().is_some_and(|observed| {
+        observed.from == From::FirstInstruction && matches!(observed.proof, Proof::AtMost { .. })
+    });
+    assert!(coverage.is_complete() || preempts_programs() && is_bounded, "{coverage:?}");
 }

@@ -5,10 +5,11 @@ use std::{fs, io::Write as _, os::unix::net::UnixListener, path::Path, thread, t
 
 use khard_profile::recording::{Ended, Phase, SeccompInForce};
 use khard_tests::{
+    kernel::assert_sees_all_refused,
     khard::{self, Done, Running},
     kubelet::{ContainerSpec, PodSpec, Seccomp},
     node::{Node, Proxy, TestPod, sleeper, unique},
-    observed::calls,
+    observed::{calls, name as name_of},
     process::is_alive,
     wait,
 };
@@ -143,6 +144,28 @@ fn an_end_before_the_runtime_has_named_a_container_that_runs_waits_for_its_name(
     let recording = done.recording(&format!("{name}/shell"));
     let run = recording.runs().values().next().expect("a run");
     assert_eq!(run.ended, Ended::Interrupted);
+}
+
+#[test]
+fn what_the_filter_refuses_is_seen_from_the_first_instruction_before_the_runtime_has_named_the_container() {
+    let node = Node::connect();
+    let proxy = Proxy::to(&node.socket());
+    let name = unique("late");
+    let mut running = waiting_for(&name, &proxy.endpoint());
+    proxy.hold(true);
+    let container = ContainerSpec { seccomp: Seccomp::RuntimeDefault, ..sleeper("shell") };
+    let pod = node.start(PodSpec::new(&name, container));
+    running.says("looking for the calls that it refuses");
+    // The filter lets it pass only with CAP_SYS_ADMIN.
+    assert_ne!(pod.exec("shell", &["unshare", "-m", "true"]).status, 0);
+    proxy.hold(false);
+    running.says("from its first instruction");
+    running.signal(libc::SIGINT);
+    let recording = running.end().expect(0).recording(&format!("{name}/shell"));
+    let run = recording.runs().values().next().expect("a run");
+    assert_sees_all_refused(&run.coverage.refused_syscalls);
+    let refused: Vec<_> = recording.refused_calls().keys().map(|call| name_of(call.key)).collect();
+    assert!(refused.contains(&"unshare".to_owned()), "{refused:?}");
 }
 
 #[test]

@@ -411,7 +411,7 @@ impl Agent {
                 self.session.disown(birth.slot)?;
             }
         }
-        Ok(())
+        Ok(self.session.foresee_filters()?)
     }
 
     /// What is to be done now and then. Once nothing more can come, returns how those end that are left.

@@ -20,7 +20,7 @@ use aya::maps::{MapData, RingBuf};
 use khard_common::{
     limits::EXE_BYTES,
     record::{BirthRecord, Record, SyscallRecord, decode, until_nul},
-    slot::{BORDER_IS_FIRST_EXEC, NO_BORDER, STARTED, X32_BIT},
+    slot::{Abi as TableAbi, BORDER_IS_FIRST_EXEC, NO_BORDER, STARTED, X32_BIT, table_index},
     stats,
 };
 use khard_profile::{
@@ -118,6 +118,12 @@ impl Tenant {
             }
         };
         Some(Sighting::Access { key, stage, asked, by })
+    }
+
+    /// Whether whoever prepares a newborn cgroup's workload puts a seccomp filter on it.
+    fn is_to_be_filtered(&self) -> bool {
+        let seccomp = u32::try_from(libc::SYS_seccomp).ok().and_then(|nr| table_index(TableAbi::Native, nr));
+        self.owner.is_none() && self.calls.iter().any(|(at, _)| Some(*at) == seccomp)
     }
 }
 
@@ -488,7 +494,7 @@ impl Session {
     /// Sees calls that filters refuse while somebody who is recorded has one.
     fn look_for_refusals(&mut self) -> Result<(), SessionError> {
         let is_living = |instance: &&mut Instance| instance.ended.is_none();
-        let mut is_needed = false;
+        let mut is_needed = self.tenants.values().any(Tenant::is_to_be_filtered);
         for instance in self.instances.values_mut().filter(is_living) {
             instance.filter.look();
             is_needed |= instance.has_filter();
@@ -496,6 +502,15 @@ impl Session {
         self.refusals.adapt(&mut self.bpf, &self.plan, is_needed)?;
         for instance in self.instances.values_mut().filter(is_living) {
             instance.note_refusals(&self.refusals);
+        }
+        Ok(())
+    }
+
+    /// Looks for refused calls as soon as a newborn cgroup is to have a filter: by the time that a runtime has told whose cgroup it
+    /// is, its workload may long run.
+    pub fn foresee_filters(&mut self) -> Result<(), SessionError> {
+        if self.refusals == Refusals::NotNeeded && self.tenants.values().any(Tenant::is_to_be_filtered) {
+            self.refusals.adapt(&mut self.bpf, &self.plan, true)?;
         }
         Ok(())
     }

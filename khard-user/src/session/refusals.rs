@@ -1,5 +1,5 @@
 //! Looking for system calls that seccomp filters refuse. Owns when the programs for it are attached, since they cost: while somebody
-//! who is recorded has a filter; and what the coverage says of it.
+//! who is recorded has a filter, or is about to have one; and what the coverage says of it.
 
 use khard_profile::recording::{Attachment, Coverage, From, Observed, Proof};
 
