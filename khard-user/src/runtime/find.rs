@@ -56,9 +56,7 @@ impl Runtime {
     /// # Errors
     /// Those of a call.
     pub async fn container(&self, id: &ContainerId) -> Result<Option<Container>, RuntimeError> {
-        let Some(listed) = self.containers().await?.into_iter().find(|c| c.id == *id) else {
-            return Ok(None);
-        };
+        let Some(listed) = self.listed(id).await? else { return Ok(None) };
         match self.with_status(listed).await {
             Ok(container) => Ok(Some(container)),
             Err(RuntimeError::Vanished { .. }) => Ok(None),

@@ -197,6 +197,14 @@ impl Runtime {
         Ok(found)
     }
 
+    /// One container, without what only a status tells.
+    async fn listed(&self, id: &ContainerId) -> Result<Option<Container>, RuntimeError> {
+        match self {
+            Self::Cri(cri) => cri.container(id).await,
+            Self::Docker(docker) => Ok(docker.containers().await?.into_iter().find(|c| c.id == *id)),
+        }
+    }
+
     /// Asks for the container's own status and completes it.
     async fn with_status(&self, container: Container) -> Result<Container, RuntimeError> {
         match self {

@@ -27,6 +27,22 @@ impl Connection {
         Ok(answer.containers.into_iter().map(|c| convert::container(c, &pods)).collect())
     }
 
+    /// One container, as [`Self::containers_of`] lists it. Of a node with hundreds only this one and its pod are told.
+    pub(crate) async fn container(&self, id: &ContainerId) -> Result<Option<Container>, RuntimeError> {
+        let mut client = self.client();
+        let filter = wire::ContainerFilter { id: id.0.clone(), ..Default::default() };
+        let request = wire::ListContainersRequest { filter: Some(filter) };
+        let answer = self.call("ListContainers", client.list_containers(request)).await?;
+        let Some(listed) = answer.containers.into_iter().find(|listed| listed.id == id.0) else {
+            return Ok(None);
+        };
+        let filter = wire::PodSandboxFilter { id: listed.pod_sandbox_id.clone(), ..Default::default() };
+        let request = wire::ListPodSandboxRequest { filter: Some(filter) };
+        let answer = self.call("ListPodSandbox", client.list_pod_sandbox(request)).await?;
+        let pods = answer.items.into_iter().map(convert::pod).map(|pod| (pod.id.clone(), pod)).collect();
+        Ok(Some(convert::container(listed, &pods)))
+    }
+
     /// Asks for the container's own status and completes it.
     pub(crate) async fn with_status(&self, mut container: Container) -> Result<Container, RuntimeError> {
         let answer = self.status(&container.id, false).await?;
