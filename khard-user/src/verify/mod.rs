@@ -166,7 +166,7 @@ impl Verification {
         let is_all = log.take(&wanted, &mut self.log.heard);
         if is_last {
             log.is_lossy |= !is_all;
-            log.finish();
+            log.finish(&wanted, &mut self.log.heard);
         }
     }
 

@@ -38,7 +38,8 @@ const RECORD_BYTES: usize = 16 << 10;
 const LOOK_RECORDS: usize = 4096;
 /// Different records that are kept: names in them are the workload's choice.
 const MAX_HEARD: usize = 1 << 16;
-/// A record can come before the stream tells of the subject that it is of: a container has its name from its runtime only later.
+/// A record can come before the stream tells of the subject that it is of: a container has its name from its runtime only later. For so
+/// long that is asked at each look; of what is older, which most of all is strangers', only at the end.
 const SUBJECT_MAY_COME_FOR: Duration = Duration::from_secs(30);
 
 /// Members of the group hear every record from now on.
@@ -92,28 +93,34 @@ impl AuditLog {
     pub(super) fn take(&mut self, wanted: &Wanted<'_>, heard: &mut BTreeSet<Logged>) -> bool {
         let is_all = self.read(wanted, heard);
         let now = Instant::now();
-        for (call, at) in std::mem::take(&mut self.unclaimed) {
-            if let Some(subject) = (wanted.whose)(&call.0) {
-                self.keep(Logged::Answered(subject, call.1), heard);
-            } else if now.duration_since(at) < SUBJECT_MAY_COME_FOR {
-                self.unclaimed.insert(call, at);
-            } else {
-                self.leave(&call.0);
-            }
-        }
+        self.claim(wanted, heard, |since| now.duration_since(since) < SUBJECT_MAY_COME_FOR);
         is_all
     }
 
-    /// No more subjects come.
-    pub(super) fn finish(&mut self) {
-        for (caller, _) in std::mem::take(&mut self.unclaimed).into_keys() {
-            self.leave(&caller);
-        }
+    /// No more subjects come: the last question about whatever was nobody's.
+    pub(super) fn finish(&mut self, wanted: &Wanted<'_>, heard: &mut BTreeSet<Logged>) {
+        self.claim(wanted, heard, |_| true);
+        let gone =
+            std::mem::take(&mut self.unclaimed).into_keys().filter(|(caller, _)| caller.cgroup.is_none());
+        self.n_of_unknown += gone.count();
     }
 
-    /// Gives a call up that was no subject's.
-    fn leave(&mut self, caller: &Caller) {
-        self.n_of_unknown += usize::from(caller.cgroup.is_none());
+    /// Gives what was heard since such a time to the subjects that are known by now.
+    fn claim(
+        &mut self,
+        wanted: &Wanted<'_>,
+        heard: &mut BTreeSet<Logged>,
+        is_asked: impl Fn(Instant) -> bool,
+    ) {
+        let mut claimed = Vec::new();
+        self.unclaimed.retain(|(caller, answered), since| {
+            let subject = if is_asked(*since) { (wanted.whose)(caller) } else { None };
+            claimed.extend(subject.map(|subject| Logged::Answered(subject, answered.clone())));
+            subject.is_none()
+        });
+        for logged in claimed {
+            self.keep(logged, heard);
+        }
     }
 
     fn keep(&mut self, logged: Logged, heard: &mut BTreeSet<Logged>) {
@@ -252,7 +259,7 @@ mod tests {
         let unclaimed = BTreeMap::new();
         let mut log = AuditLog { socket: ours.into(), is_lossy: false, n_of_unknown: 0, unclaimed };
         // No process has such a number: it is gone.
-        for pid in [4_194_305, 4_194_306] {
+        for pid in [4_194_305, 4_194_306, 4_194_307] {
             let text = format!(
                 r#"audit(1.2:3): pid={pid} comm="sh" sig=31 arch=c000003e syscall=124 compat=0 code=0x80000000"#
             );
@@ -269,8 +276,13 @@ mod tests {
             (caller.pid == 4_194_305).then_some(SubjectId(7))
         };
         assert_eq!(take(&mut log, &first), 1);
-        log.finish();
-        assert_eq!((log.n_of_unknown, take(&mut log, &first)), (1, 1));
+        // Older than what is asked about at each look: its subject has come since, and is asked for at the end.
+        let long_ago = Instant::now().checked_sub(SUBJECT_MAY_COME_FOR).unwrap();
+        log.unclaimed.values_mut().for_each(|since| *since = long_ago);
+        let second = |caller: &Caller| (caller.pid == 4_194_306).then_some(SubjectId(8));
+        assert_eq!(take(&mut log, &second), 1);
+        log.finish(&Wanted { profiles: &profiles, whose: &second }, &mut heard);
+        assert_eq!((log.n_of_unknown, heard.len()), (1, 2));
         let Some(Logged::Answered(SubjectId(7), answered)) = heard.pop_first() else { panic!("{heard:?}") };
         assert_eq!(answered.key.nr, 124);
     }
