@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
-use khard_profile::recording::{From, Phase, Recording};
+use khard_profile::recording::{Access, AccessKey, From, Phase, Recording};
 use khard_tests::{
     cgroup::TestCgroup,
     kernel::assert_sees_all_refused,
@@ -42,8 +42,8 @@ fn wait_for_programs(n: usize) {
 }
 
 /// khard under a filter that refuses getsid(2), with arguments.
-fn under_a_filter(args: &[&str]) -> Running {
-    let words = ["refuse", "getsid", "any", "1", "exec"];
+fn under_a_filter(call: &str, args: &[&str]) -> Running {
+    let words = ["refuse", call, "any", "1", "exec"];
     let mut fixture = vec![khard::fixture().get_program().to_owned()];
     fixture.extend(words.map(Into::into));
     khard::start(&mut khard::behind(fixture, &khard::command(args)))
@@ -89,14 +89,31 @@ fn under_khards_own_filter_refused_calls_are_seen_from_the_first_instruction() {
     let fixture = fixture.get_program().to_str().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().to_str().unwrap();
-    under_a_filter(&[
-        "trace", "--floor", "none", "-o", out, "--", fixture, "call", "getsid", "call", "getpgid",
-    ])
-    .end()
-    .expect(0);
+    let traced = ["trace", "--floor", "none", "-o", out, "--", fixture, "call", "getsid", "call", "getpgid"];
+    under_a_filter("getsid", &traced).end().expect(0);
     let recording = khard::recording(&dir.path().join("fixture/recording.json"));
     assert_eq!(refused(&recording), expected(&[("getsid", EPERM)]));
     assert_sees_all_refused(&recording.runs().values().next().unwrap().coverage.refused_syscalls);
+}
+
+#[test]
+fn a_call_that_a_filter_answers_asks_nobody_for_access() {
+    let dir = tempfile::tempdir().unwrap();
+    let link = dir.path().join("link");
+    let out = dir.path().join("out");
+    let link_name = link.to_str().unwrap();
+    let traced =
+        ["trace", "--floor", "none", "-o", out.to_str().unwrap(), "--", "ln", "-s", "target", link_name];
+    let asks = |recording: &Recording| {
+        let of_link = |key: &AccessKey| matches!(&key.what, Access::File(file) if file.path.as_slice() == link_name.as_bytes());
+        recording.accesses().keys().any(of_link)
+    };
+    let recording = || khard::recording(&out.join("ln/recording.json"));
+    under_a_filter("symlinkat", &traced).end().expect(1);
+    assert!(refused(&recording()).contains(&("symlinkat".to_owned(), EPERM)));
+    assert!(!asks(&recording()), "{:?}", recording().accesses().keys());
+    under_a_filter("getsid", &traced).end().expect(0);
+    assert!(asks(&recording()), "{:?}", recording().accesses().keys());
 }
 
 #[test]
@@ -164,7 +181,7 @@ fn verify_tells_what_was_refused_and_by_whose_filter() {
     let verify = |profile: &Path| {
         let mut args = vec!["verify", "--profile", profile.to_str().unwrap()];
         args.extend(steps);
-        under_a_filter(&args).end()
+        under_a_filter("getsid", &args).end()
     };
     let done = verify(&less).expect(1);
     let lines: Vec<_> = done.stdout.lines().filter(|line| line.contains("refused  ")).collect();
@@ -193,7 +210,7 @@ fn what_a_filter_in_force_refused_is_added_when_the_user_wants_it() {
     assert!(!khard::allows(&khard::json(&own.join("seccomp.json")), "getsid"));
     let amended = ["verify", "--floor", "none", "--amend", "--yes", "--profile", own.to_str().unwrap()];
     let steps = ["--", fixture, "call", "getsid", "call", "getpgid"];
-    let done = under_a_filter(&[&amended[..], &steps[..]].concat()).end().expect(1);
+    let done = under_a_filter("getsid", &[&amended[..], &steps[..]].concat()).end().expect(1);
     assert!(done.stdout.contains("is amended"), "{}", done.stdout);
     let profile = khard::json(&own.join("seccomp.json"));
     assert!(khard::allows(&profile, "getsid"), "{profile}");

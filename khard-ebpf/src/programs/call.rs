@@ -16,7 +16,7 @@ use khard_common::{
     slot::{abi_of, table_index},
 };
 
-use super::hook;
+use super::{hook, refused};
 use crate::{
     access::{Access, Asker},
     kernel::{
@@ -46,7 +46,7 @@ pub(crate) fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     let compat = Current::get().in_compat_call();
     let (abi, plain_nr) = abi_of(nr, compat);
     let Some(plan) = table_index(abi, plain_nr).and_then(|at| CALL_PLANS.get(at as u32)) else { return 0 };
-    if plan.kind != kind::NOTHING {
+    if plan.kind != kind::NOTHING && !refused::was_answered(Current::get()) {
         let call = Call { regs: regs as u64, returned: ctx.arg(1), compat, plan: *plan };
         // Most calls of these names ask for nothing: who asks is found out for the others only.
         if let Some(detail) = detail(&call)

@@ -94,6 +94,19 @@ fn on_end(returned: i64) -> i32 {
     0
 }
 
+/// Whether the current task's call, which ends now, is known to have been answered by a filter: nothing of it was done, nor asked for.
+/// To be called before [`refused`] takes the note away, and so by programs that were attached earlier: probes of a tracepoint run in
+/// the order of their coming (`func_add()`, kernel/tracepoint.c).
+#[inline(always)]
+pub(super) fn was_answered(current: Current) -> bool {
+    if !current.has_filter() {
+        return false;
+    }
+    // SAFETY: the entry is this thread's only, as in `note`.
+    let Some(thread) = THREADS.get_ptr(current.tid()).map(|thread| unsafe { &*thread }) else { return false };
+    thread.start_ns == current.start_ns() && thread.epoch == FILTER_EPOCH.load() && thread.has_passed == 0
+}
+
 /// Notes whether the thread's present call has passed, and returns what was noted before. `None`: nothing is known, as of a call that
 /// began before the programs were there.
 #[inline(always)]

@@ -261,11 +261,7 @@ impl Bpf {
     }
 
     fn attach_pair(&mut self, pair: [&'static Program; 2]) -> Result<(), LoadError> {
-        {
-            let _unpreempted = self.unpreempted();
-            self.n_filter_epochs += 1;
-            self.filter_epoch.set(0, self.n_filter_epochs, 0).map_err(map_error(".bss.filter_epoch"))?;
-        }
+        self.begin_filter_epoch()?;
         for program in pair {
             load_program(&mut self.ebpf, program, None)?;
             // Before it is attached, so that one that is not is unloaded.
@@ -289,7 +285,14 @@ impl Bpf {
             };
             result.map_err(|e| program_error(program.name, e))?;
         }
-        Ok(())
+        // What is noted says nothing from now on.
+        self.begin_filter_epoch()
+    }
+
+    fn begin_filter_epoch(&mut self) -> Result<(), LoadError> {
+        let _unpreempted = self.unpreempted();
+        self.n_filter_epochs += 1;
+        self.filter_epoch.set(0, self.n_filter_epochs, 0).map_err(map_error(".bss.filter_epoch"))
     }
 
     fn watch_hook(
