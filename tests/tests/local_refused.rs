@@ -117,6 +117,26 @@ fn a_call_that_a_filter_answers_asks_nobody_for_access() {
 }
 
 #[test]
+fn in_a_plain_cgroup_a_filter_that_its_work_puts_on_is_looked_for_late_and_that_is_said() {
+    let cgroup = TestCgroup::planned("late");
+    let mut running = khard::trace(["--cgroup", cgroup.path(), "--wait"]);
+    running.is_ready();
+    cgroup.make();
+    let dir = tempfile::tempdir().unwrap();
+    let go = dir.path().join("go");
+    let mut work = Command::new(khard::fixture().get_program());
+    work.arg("enter").arg(cgroup.dir()).args(["call", "getsid", "refuse", "getsid", "any", "1", "await"]);
+    let mut work = Owned::spawn(work.arg(&go).args(["call", "getsid"]));
+    running.says("looking for the calls that it refuses");
+    fs::write(&go, "").unwrap();
+    work.wait();
+    let recording = running.end().expect(0).recording(cgroup.name());
+    let coverage = &recording.runs().values().next().unwrap().coverage.refused_syscalls;
+    assert_eq!(coverage.observed().map(|observed| observed.from), Some(From::Late), "{coverage:?}");
+    assert!(recording.refused_calls().keys().any(|call| name(call.key) == "getsid"));
+}
+
+#[test]
 fn without_a_filter_nobody_looks_and_the_coverage_says_so() {
     let fixture = khard::fixture();
     let dir = tempfile::tempdir().unwrap();

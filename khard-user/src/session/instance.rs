@@ -210,7 +210,7 @@ impl Instance {
                 accesses: AccessCoverage::new(|class| self.access_coverage(class, watching, misses, stats)),
                 refused_syscalls: self.filter.coverage(
                     self.start.from(),
-                    self.seen.workload_began_ns(),
+                    self.seen.workload_began_ns(self.is_container()),
                     misses,
                 ),
             },
@@ -240,10 +240,14 @@ impl Instance {
 
     /// Says how its refused calls are looked for from now on. Who was watched once was watched from then on.
     pub(super) fn note_refusals(&mut self, refusals: &Refusals) {
-        if self.has_filter() && self.filter.refusals == Refusals::NotNeeded {
-            self.filter.refusals = refusals.clone();
-            self.told = None;
-        }
+        let refusals = match (self.has_filter(), &self.filter.refusals) {
+            (true, Refusals::NotNeeded) => refusals.clone(),
+            // It was taken for filtered before its process could be looked at.
+            (false, Refusals::Watched { .. } | Refusals::Failed(_)) => Refusals::NotNeeded,
+            _ => return,
+        };
+        self.filter.refusals = refusals;
+        self.told = None;
     }
 
     fn coverage(&self, misses: &Misses, stats: &Stats) -> Coverage {

@@ -82,7 +82,7 @@ impl Filter {
         });
     }
 
-    /// How far refused calls were seen. `began_ns`: when the workload made its first call, if that was seen.
+    /// How far refused calls were seen. `began_ns`: when the workload made its first call; 0 where that is not known.
     pub(super) fn coverage(&self, from: From, began_ns: Option<u64>, misses: &Misses) -> Coverage {
         let since_ns = match &self.refusals {
             Refusals::NotNeeded => return Coverage::none("no seccomp filter was seen to be in force"),

@@ -228,9 +228,11 @@ impl Seen {
         self.first.map(|(_, tgid)| tgid)
     }
 
-    /// When the workload's first call came that was told of.
-    pub(super) fn workload_began_ns(&self) -> Option<u64> {
-        self.workload_began_ns
+    /// When the workload made its first call; 0 where that call's record may be missing, `None` where it has made none.
+    pub(super) fn workload_began_ns(&self, is_container: bool) -> Option<u64> {
+        let is_all_work = !is_container && self.has_no_border();
+        let began_ns = if is_all_work { self.first.map(|(at_ns, _)| at_ns) } else { self.workload_began_ns };
+        began_ns.or((self.counts.records_failed > 0 && self.has_workload(is_container)).then_some(0))
     }
 
     /// Numbers beyond the table, with their ABI.
@@ -327,6 +329,18 @@ mod tests {
         let by_a_child = || seen(view(STARTED | BORDER_BY_A_CHILD, &bytes));
         assert_eq!((n_calls(by_a_child(), false), n_calls(by_a_child(), true)), (4, 2));
         assert_eq!(n_calls(seen(view(STARTED, &bytes)), false), 2);
+    }
+
+    #[test]
+    fn the_workload_of_a_plain_cgroup_begins_with_its_first_call() {
+        let mut seen = seen(view(0, &[(110, phase::RUNTIME)]));
+        assert_eq!(seen.workload_began_ns(false), None, "no record, and none failed");
+        seen.counts.records_failed = 1;
+        assert_eq!((seen.workload_began_ns(false), seen.workload_began_ns(true)), (Some(0), None));
+        let mut call = <SyscallRecord as bytemuck::Zeroable>::zeroed();
+        (call.nr, call.header.phase, call.header.time_ns) = (110, phase::RUNTIME, 7);
+        seen.note(&call);
+        assert_eq!((seen.workload_began_ns(false), seen.workload_began_ns(true)), (Some(7), None));
     }
 
     #[test]
