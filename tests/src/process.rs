@@ -73,6 +73,19 @@ pub fn signal_to(pid: u32, signal: i32) {
     unsafe { libc::kill(pid, signal) };
 }
 
+/// The descendants of a process, the nearest first.
+pub fn below(pid: u32) -> Vec<u32> {
+    let (mut found, mut around) = (Vec::new(), vec![pid]);
+    while let Some(pid) = around.pop() {
+        let path = format!("/proc/{pid}/task/{pid}/children");
+        let children = std::fs::read_to_string(path).unwrap_or_default();
+        let children: Vec<u32> = children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+        found.extend(&children);
+        around.extend(children);
+    }
+    found
+}
+
 /// Whether a process is there and no zombie.
 pub fn is_alive(pid: u32) -> bool {
     // The state follows the name, which ends with the last parenthesis: proc_pid_stat(5).

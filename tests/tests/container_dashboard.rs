@@ -6,7 +6,7 @@ use std::fs;
 use khard_tests::{
     kernel::accepting_bounds,
     khard,
-    node::{Node, Workload},
+    node::{Node, TestPod, Workload},
     tmux::Terminal,
     wait,
 };
@@ -45,7 +45,11 @@ fn profiles_written_from_inside_equal_those_of_trace() {
     trace.end().expect(0);
     wait::until("the dashboard has seen both pods end", || {
         let screen = terminal.screen();
-        screen.matches(" ended ").count() >= 2
+        let is_over = |pod: &TestPod<'_>| {
+            let of_pod = |line: &&str| line.contains(pod.name().get(..12).unwrap_or(pod.name()));
+            screen.lines().filter(of_pod).any(|line| line.contains(" ended "))
+        };
+        pods.iter().all(is_over)
     });
     terminal.key("w");
     terminal.shows("written to");

@@ -5,7 +5,6 @@ use std::{fs, io::Write as _, os::unix::net::UnixListener, path::Path, thread, t
 
 use khard_profile::recording::{Ended, Phase, SeccompInForce};
 use khard_tests::{
-    kernel::assert_sees_all_refused,
     khard::{self, Done, Running},
     kubelet::{ContainerSpec, PodSpec, Seccomp},
     node::{Node, Proxy, TestPod, sleeper, unique},
@@ -147,23 +146,24 @@ fn an_end_before_the_runtime_has_named_a_container_that_runs_waits_for_its_name(
 }
 
 #[test]
-fn what_the_filter_refuses_is_seen_from_the_first_instruction_before_the_runtime_has_named_the_container() {
+fn what_a_filter_refuses_is_looked_for_before_the_runtime_has_named_the_container() {
     let node = Node::connect();
     let proxy = Proxy::to(&node.socket());
     let name = unique("late");
     let mut running = waiting_for(&name, &proxy.endpoint());
+    let pod = node.start(shell(&name));
+    running.says("from its first instruction");
     proxy.hold(true);
-    let container = ContainerSpec { seccomp: Seccomp::RuntimeDefault, ..sleeper("shell") };
-    let pod = node.start(PodSpec::new(&name, container));
+    pod.restart_as(&ContainerSpec { seccomp: Seccomp::RuntimeDefault, ..sleeper("shell") });
     running.says("looking for the calls that it refuses");
     // The filter lets it pass only with CAP_SYS_ADMIN.
     assert_ne!(pod.exec("shell", &["unshare", "-m", "true"]).status, 0);
     proxy.hold(false);
-    running.says("from its first instruction");
-    running.signal(libc::SIGINT);
+    pod.stop();
     let recording = running.end().expect(0).recording(&format!("{name}/shell"));
-    let run = recording.runs().values().next().expect("a run");
-    assert_sees_all_refused(&run.coverage.refused_syscalls);
+    let filtered = recording.runs().values().find(|run| run.confinement.seccomp.is_filtered());
+    let coverage = &filtered.expect("a run under a filter").coverage.refused_syscalls;
+    assert!(coverage.observed().is_some(), "{coverage:?}");
     let refused: Vec<_> = recording.refused_calls().keys().map(|call| name_of(call.key)).collect();
     assert!(refused.contains(&"unshare".to_owned()), "{refused:?}");
 }

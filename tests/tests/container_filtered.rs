@@ -5,7 +5,6 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use khard_profile::recording::{Phase, Recording, SeccompInForce};
 use khard_tests::{
-    kernel::assert_sees_all_refused,
     khard,
     kubelet::{ContainerSpec, PodSpec, Seccomp},
     node::{Node, sleeper, unique},
@@ -91,7 +90,7 @@ fn what_the_runtimes_default_refuses_is_listed_with_who_tried() {
         let mut running = khard::trace(["--pod", &spec.name, "--wait"]);
         running.is_ready();
         let pod = node.start(spec);
-        running.says("looking for the calls that it refuses");
+        running.says("from its first instruction");
         // The filter lets both pass only with CAP_SYS_ADMIN.
         for command in [&["mount", "-t", "tmpfs", "none", "/tmp"][..], &["unshare", "-m", "true"]] {
             let answer = pod.exec("shell", command);
@@ -115,7 +114,8 @@ fn what_the_runtimes_default_refuses_is_listed_with_who_tried() {
             !refused.contains(&("sync".to_owned(), 1)) && calls(&recording, Phase::Joiner).contains("sync")
         );
         let run = recording.runs().values().next().unwrap();
-        assert_sees_all_refused(&run.coverage.refused_syscalls);
+        // From the first instruction, unless the container was faster than khard: then that is said.
+        assert!(run.coverage.refused_syscalls.observed().is_some(), "{:?}", run.coverage.refused_syscalls);
         let page = fs::read_to_string(done.out.join(pod.name()).join("shell/summary.md")).unwrap();
         assert!(page.contains("`mount (x86_64): EPERM`, joiner, first by `mount` (`busybox`)"), "{page}");
     }

@@ -260,11 +260,11 @@ fn a_named_cgroup_is_recorded_alone_though_more_are_born_than_there_are_slots() 
         if preempts_programs() { &["--accept-lossy", "syscalls", "--accept-lossy", "accesses"] } else { &[] };
     let mut khard = khard::trace([["--cgroup", cgroup.path(), "--wait"].as_slice(), accept].concat());
     khard.is_ready();
-    for batch in 0..6 {
+    for batch in 0..12 {
         let strangers: Vec<_> =
-            (0..400).map(|number| TestCgroup::new(&format!("{batch}-{number}"))).collect();
+            (0..200).map(|number| TestCgroup::new(&format!("{batch}-{number}"))).collect();
         drop(strangers);
-        // khard frees slots ten times a second; five batches fit in at once.
+        // khard frees slots ten times a second; ten batches fit in at once.
         std::thread::sleep(Duration::from_millis(500));
     }
     cgroup.make();

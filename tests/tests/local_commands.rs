@@ -138,6 +138,16 @@ fn a_recording_ends_when_its_time_is_over() {
     assert!(sleeper.is_running());
 }
 
+#[test]
+fn two_reasons_to_end_are_not_a_user_who_asks_twice() {
+    // It is asked to end when nothing new comes, and takes longer than the time that it has.
+    let slow = "trap 'sleep 5; exit 0' TERM; while :; do sleep 0.1; done";
+    let args = ["--until-quiet", "1s", "--duration", "3s", "--", "sh", "-c", slow];
+    let done = khard::trace(args).end().expect(0);
+    let ended: Vec<_> = done.recording("sh").runs().values().map(|run| run.ended).collect();
+    assert!(matches!(ended[..], [Ended::Quiet | Ended::Duration]), "{ended:?}");
+}
+
 /// A khard on a terminal of its own, by script(1).
 struct Terminal {
     script: Owned,

@@ -162,6 +162,27 @@ fn a_terminal_that_is_gone_ends_the_dashboard_and_everything_is_written() {
 }
 
 #[test]
+fn a_terminal_that_is_gone_waits_for_the_command_that_it_ends() {
+    let ignored = ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh"];
+    for before in [&[][..], &ignored[..]] {
+        let (out, terminal) = (tempfile::tempdir().unwrap(), Terminal::new(120, 40, &[]));
+        let slow = "trap 'sleep 3; exit' TERM HUP; while :; do sleep 0.1; done";
+        let mut command = khard::command(["trace", "--tui", "--floor", "none", "-o"]);
+        command.arg(out.path()).args(["--", "sh", "-c", slow]);
+        match before {
+            [] => terminal.run(&command),
+            before => terminal.run(&khard::behind(before, &command)),
+        }
+        terminal.shows("running");
+        let khard = terminal.child();
+        drop(terminal);
+        wait::until("khard ends", || !process::is_alive(khard));
+        let recording = khard::recording(&out.path().join("sh/recording.json"));
+        assert_ne!(recording.runs().values().next().unwrap().ended, Ended::Checkpoint);
+    }
+}
+
+#[test]
 fn nothing_is_coloured_for_who_wants_no_colour_and_names_cannot_write_to_the_terminal() {
     let watched = Watched::new("plain", &["NO_COLOR=1", "TERM=xterm-256color"], &[]);
     let terminal = &watched.terminal;
@@ -206,23 +227,15 @@ fn the_dashboard_shows_an_agent_behind_a_pipe_and_says_when_it_is_lost() {
     watched.work("ls /usr/share");
     watched.terminal.key("2");
     watched.terminal.shows("getdents64");
-    let agent = wait::value("the agent's process", || {
-        let found = Command::new("pgrep").args(["-f", "agent --stdio"]).output().unwrap().stdout;
-        let pids: Vec<u32> =
-            String::from_utf8(found).unwrap().lines().filter_map(|pid| pid.parse().ok()).collect();
-        pids.into_iter().find(|pid| is_khard(*pid) && !has_argument(*pid, "tui"))
-    });
+    let khard = watched.terminal.child();
+    let agent =
+        wait::value("the agent's process", || process::below(khard).into_iter().find(|pid| is_khard(*pid)));
     process::signal_to(agent, libc::SIGKILL);
     watched.terminal.shows("the agent was lost");
     watched.terminal.key("q");
     watched.is_over();
     let recording = khard::recording(&watched.file("recording.json"));
     assert_eq!(recording.runs().values().next().unwrap().ended, Ended::AgentLost);
-}
-
-fn has_argument(pid: u32, argument: &str) -> bool {
-    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    line.split(|byte| *byte == 0).any(|word| word == argument.as_bytes())
 }
 
 #[test]

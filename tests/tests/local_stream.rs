@@ -201,20 +201,11 @@ fn a_stream_that_stalls_for_ten_seconds_loses_nothing_and_takes_no_more_memory()
 
 /// The agent that a khard has started, through a shell.
 fn agent_below(pid: u32) -> Option<u32> {
-    let mut found = Vec::new();
-    let mut around = vec![pid];
-    while let Some(pid) = around.pop() {
-        let path = format!("/proc/{pid}/task/{pid}/children");
-        let children = fs::read_to_string(path).unwrap_or_default();
-        let children: Vec<u32> = children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
-        found.extend(&children);
-        around.extend(children);
-    }
     let is_agent = |pid: &u32| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         line.starts_with(khard::khard().as_os_str().as_encoded_bytes())
     };
-    found.into_iter().find(is_agent)
+    process::below(pid).into_iter().find(is_agent)
 }
 
 #[test]
@@ -246,7 +237,9 @@ fn ctrl_c_ends_a_recording_through_a_pipe_in_order() {
 #[test]
 fn a_recording_ends_when_nothing_new_has_come_for_as_long_as_was_asked() {
     let cgroup = TestCgroup::planned("quiet");
-    let mut khard = khard::trace(["--cgroup", cgroup.path(), "--wait", "--until-quiet", "3s"]);
+    // In guests a pause of the machine is longer.
+    let quiet = if wait::in_guest() { "10s" } else { "3s" };
+    let mut khard = khard::trace(["--cgroup", cgroup.path(), "--wait", "--until-quiet", quiet]);
     khard.is_ready();
     cgroup.make();
     let busy = "i=0; while [ $i -lt 10 ]; do cat /etc/passwd > /tmp/khard-quiet-$$-$i; rm /tmp/khard-quiet-$$-$i; \

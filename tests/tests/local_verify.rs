@@ -113,7 +113,9 @@ fn a_file_that_the_profile_lacks_is_told_while_it_goes_on_and_quiet_ends_it() {
     let mut work = Command::new(khard::fixture().get_program());
     let _work = Owned::spawn(work.arg("enter").arg(cgroup.dir()).args(["exec", "sh", "-c", &script]));
     wait::until("a process in it", || !cgroup.processes().is_empty());
-    let args = ["--cgroup", cgroup.path(), "--quiet-for", "4s"];
+    // In guests a pause of the machine is longer.
+    let quiet = if wait::in_guest() { "15s" } else { "5s" };
+    let args = ["--cgroup", cgroup.path(), "--quiet-for", quiet];
     let mut running = verify(Path::new(&profile), &args);
     running.says("from now on: it ran before");
     assert_eq!(running.stdout(), "", "nothing is refused yet");

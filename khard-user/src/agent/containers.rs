@@ -30,8 +30,10 @@ use crate::{
 
 /// How long a newborn cgroup with a container's name waits for the runtime to know it.
 const NAMELESS_FOR: Duration = Duration::from_secs(15);
-/// Between two questions about the same container.
+/// Between two questions about the same container, at first: the longer no runtime has known it, the longer.
 const ASK_AGAIN: Duration = Duration::from_millis(300);
+/// The part of its age after which one that is not known is asked about again.
+const ASK_AGAIN_SHARE: u32 = 4;
 
 /// What came in from a runtime.
 pub(super) enum Event {
@@ -66,6 +68,17 @@ enum Standing {
     Stranger,
 }
 
+/// Whether a newborn cgroup is a container that is wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Prospect {
+    /// It is not.
+    None,
+    /// No runtime knows it so far.
+    Poor,
+    /// It may be: its runtime has not said yet.
+    Good,
+}
+
 /// What is known of one container id.
 #[derive(Default)]
 struct Known {
@@ -79,6 +92,8 @@ struct Known {
     is_asked: bool,
     asked_at: Option<Instant>,
     standing: Standing,
+    /// A runtime has told all that there is to tell, though it is not recorded.
+    is_settled: bool,
     /// It was recorded before it had a process to look at: what confines it is to be looked at again.
     is_unfinished: bool,
 }
@@ -86,6 +101,19 @@ struct Known {
 impl Known {
     fn is_wanted_by(&self, target: &Target) -> bool {
         self.container.as_ref().is_some_and(|(container, _)| target.wants(container))
+    }
+
+    /// Whether something about it is still to be asked: a question can fail, or come too early, and a list tells of each change once.
+    fn is_open(&self, session: &Session) -> bool {
+        let state = self.container.as_ref().map(|(container, _)| container.state);
+        self.standing == Standing::Wanted
+            && match self.instance {
+                Some(id) => {
+                    let is_there = matches!(state, Some(ContainerState::Created | ContainerState::Running));
+                    self.is_unfinished && is_there && session.is_living(id)
+                }
+                None => !self.is_settled && state == Some(ContainerState::Running),
+            }
     }
 }
 
@@ -110,6 +138,8 @@ pub(super) struct Containers {
     /// The runtimes that cannot be asked, by their places.
     lost: BTreeSet<usize>,
     was_lost: bool,
+    /// Since when the last one of them can be asked again.
+    back_at: Option<Instant>,
     /// Containers that run in a sandbox of their own kernel; only said once.
     refused: BTreeSet<ContainerId>,
 }
@@ -156,6 +186,7 @@ impl Containers {
             ended_pods: BTreeSet::new(),
             lost: BTreeSet::new(),
             was_lost: false,
+            back_at: None,
             refused: BTreeSet::new(),
         })
     }
@@ -237,6 +268,7 @@ impl Containers {
             }
             Change::RuntimeBack => {
                 self.lost.remove(&at);
+                self.back_at = Some(Instant::now());
                 tracing::info!("the container runtime is back");
             }
         }
@@ -251,6 +283,7 @@ impl Containers {
         let id = container.id.clone();
         known.container = Some((container, at));
         known.standing = if wanted { Standing::Wanted } else { Standing::Stranger };
+        known.is_settled = false;
         let is_to_be_asked = match state {
             ContainerState::Running => known.instance.is_none() || known.is_unfinished,
             // One that is removed with its end may be gone when its cgroup is seen.
@@ -258,6 +291,15 @@ impl Containers {
             ContainerState::Exited | ContainerState::Unknown => false,
         };
         if wanted && is_to_be_asked {
+            self.ask(&id);
+        }
+    }
+
+    /// Asks again what is still to be asked.
+    pub(super) fn ask_again(&mut self, session: &Session) {
+        let open = self.known.iter().filter(|(_, known)| known.is_open(session));
+        let open: Vec<_> = open.map(|(id, _)| id.clone()).collect();
+        for id in open {
             self.ask(&id);
         }
     }
@@ -275,20 +317,20 @@ impl Containers {
     }
 
     /// Whether a newborn cgroup may be a container that is wanted; asks if it is not known.
-    pub(super) fn consider(&mut self, birth: &Birth, session: &Session) -> bool {
+    pub(super) fn consider(&mut self, birth: &Birth, session: &Session) -> Prospect {
         if self.runtimes.is_empty() {
-            return false;
+            return Prospect::None;
         }
         let path = birth.path.as_os_str().as_bytes();
         let Some(name) =
             cgroup_name::parse_path(path).next().filter(|name| name.role == cgroup_name::Role::Container)
         else {
-            return false;
+            return Prospect::None;
         };
         let id = ContainerId(name.id.to_owned());
         if self.live_pods.contains_key(&id.0) || self.ended_pods.contains(&id.0) {
             // A pod's own process, which waits.
-            return false;
+            return Prospect::None;
         }
         // Written before the container is started, and so before this birth.
         self.learn_followed();
@@ -301,13 +343,15 @@ impl Containers {
             && self.known.get(&id).is_none_or(may_be_inside)
         {
             // Made by a container that was there before: its own cgroup would have been born first.
-            return false;
+            return Prospect::None;
         }
+        let may_get_name = self.may_get_name(birth);
         let known = self.known.entry(id.clone()).or_default();
         let before = known.instance.and_then(|instance| session.instance(instance));
         if before.is_some_and(|one| one.cgroup_path == birth.path && one.cgroup_id != birth.cgroup_id) {
             // Docker starts a container again by the same id.
             (known.instance, known.birth, known.asked_at) = (None, None, None);
+            known.is_settled = false;
         }
         // The outermost cgroup of that name is the container's own; the others are inside it.
         let is_outer = |kept: &Birth| birth.path.as_os_str().len() < kept.path.as_os_str().len();
@@ -315,21 +359,28 @@ impl Containers {
         if known.birth.as_ref().is_none_or(|kept| is_outer(kept) || is_later(kept)) {
             known.birth = Some(birth.clone());
         }
-        if known.standing == Standing::Stranger {
-            return false;
+        let prospect = match known.standing {
+            Standing::Stranger => return Prospect::None,
+            Standing::UnheardOf => Prospect::Poor,
+            Standing::Wanted => Prospect::Good,
+        };
+        if !may_get_name && self.lost.is_empty() && !known.is_asked {
+            return Prospect::None;
         }
-        let is_over = !may_get_name(birth) && self.lost.is_empty() && !known.is_asked;
-        if !is_over {
-            self.ask(&id);
-        }
-        !is_over
+        self.ask(&id);
+        prospect
     }
 
     /// Asks the runtimes about a container, unless that is under way or was just tried.
     fn ask(&mut self, id: &ContainerId) {
         let known = self.known.entry(id.clone()).or_default();
         let is_settled = known.instance.is_some() && !known.is_unfinished;
-        if known.is_asked || is_settled || known.asked_at.is_some_and(|at| at.elapsed() < ASK_AGAIN) {
+        let age = match (known.standing, &known.birth) {
+            (Standing::UnheardOf, Some(birth)) => birth.since.elapsed(),
+            _ => Duration::ZERO,
+        };
+        let ask_again = ASK_AGAIN.max(age / ASK_AGAIN_SHARE);
+        if known.is_asked || is_settled || known.asked_at.is_some_and(|at| at.elapsed() < ask_again) {
             return;
         }
         known.is_asked = true;
@@ -348,7 +399,10 @@ impl Containers {
         let Found { container, details, runtime } = match result {
             Ok(Some(found)) => found,
             Ok(None) => {
-                known.standing = Standing::UnheardOf;
+                // A list may have told of it meanwhile.
+                if known.container.is_none() {
+                    known.standing = Standing::UnheardOf;
+                }
                 return Ok(());
             }
             Err(error) => {
@@ -379,6 +433,7 @@ impl Containers {
             // Its process is gone with it.
             Err(_) => known.details.clone().map(|details| ContainerDetails { pid: None, ..details }),
         };
+        known.is_settled = container.state != ContainerState::Created;
         let manager = self.runtimes.get(runtime).map(Runtime::describe).unwrap_or_default();
         let identity = identity::of_container(&container, details.as_ref(), &manager);
         known.is_unfinished = details.as_ref().is_none_or(|details| details.pid.is_none());
@@ -438,7 +493,7 @@ impl Containers {
             }
             // Asked only once the client has ended, and by then its container was started, or never will be.
             Target::Container(key) if self.followed_id.as_ref().is_some_and(|id| id.0 == *key) => {
-                let may_be = |birth: &Birth| bears(birth, key) && may_get_name(birth);
+                let may_be = |birth: &Birth| bears(birth, key) && self.may_get_name(birth);
                 recorded(target) || refused(target) || !session.unclaimed().iter().any(may_be)
             }
             Target::Container(_) => recorded(target) || refused(target),
@@ -450,11 +505,14 @@ impl Containers {
 
     /// Whether somebody who is there has no name yet, and is likely to get one: runtimes know a container before they make its cgroup.
     pub(super) fn is_naming(&self, session: &Session) -> bool {
-        let may_be_named = |birth: &Birth| may_get_name(birth) && is_unclaimed(session, birth);
-        let is_nameless = |known: &Known| {
-            known.standing != Standing::UnheardOf && known.birth.as_ref().is_some_and(may_be_named)
-        };
-        !self.questions.is_empty() || self.known.values().any(is_nameless)
+        let may_be_named = |birth: &Birth| self.may_get_name(birth) && is_unclaimed(session, birth);
+        let is_naming = |known: &Known| known.is_asked || known.birth.as_ref().is_some_and(may_be_named);
+        self.known.values().any(|known| known.standing != Standing::UnheardOf && is_naming(known))
+    }
+
+    /// Whether a newborn cgroup is young enough for a runtime to know it yet.
+    fn may_get_name(&self, birth: &Birth) -> bool {
+        self.back_at.map_or(birth.since, |at| at.max(birth.since)).elapsed() <= NAMELESS_FOR
     }
 
     /// Whether a `docker run` is followed.
@@ -462,8 +520,20 @@ impl Containers {
         self.followed.is_some()
     }
 
-    /// Says what an outage means for what was recorded.
+    /// Says who is left without a name, and what an outage means for what was recorded.
     pub(super) fn finish(&mut self, session: &mut Session) {
+        let is_left = |known: &&Known| {
+            let is_unclaimed = |birth| is_unclaimed(session, birth);
+            let is_newborn = known.birth.as_ref().is_some_and(is_unclaimed);
+            known.standing == Standing::Wanted
+                && (is_newborn || known.instance.is_none() && known.is_open(session))
+        };
+        let n_nameless = self.known.values().filter(is_left).count();
+        if n_nameless > 0 {
+            tracing::warn!(
+                "containers that had begun and are not recorded: {n_nameless}; the container runtime had not told by the end who they are"
+            );
+        }
         if !self.was_lost {
             return;
         }
@@ -518,9 +588,4 @@ fn is_unclaimed(session: &Session, birth: &Birth) -> bool {
 /// Whether a cgroup's name says that it is this container's.
 fn bears(birth: &Birth, id: &str) -> bool {
     cgroup_name::parse_path(birth.path.as_os_str().as_bytes()).next().is_some_and(|name| name.id == id)
-}
-
-/// Whether a newborn cgroup is young enough for a runtime to know it yet.
-fn may_get_name(birth: &Birth) -> bool {
-    birth.since.elapsed() <= NAMELESS_FOR
 }

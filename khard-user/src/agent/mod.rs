@@ -10,6 +10,7 @@ mod targets;
 mod waiting;
 
 use std::{
+    collections::BTreeSet,
     ffi::{OsStr, OsString},
     io,
     os::unix::ffi::OsStrExt,
@@ -29,7 +30,11 @@ use tokio::{
 
 pub(crate) use self::docker_run::starts_container;
 pub(crate) use self::signals::Received;
-use self::{containers::Containers, docker_run::DockerRun, waiting::WaitingCgroups};
+use self::{
+    containers::{Containers, Prospect},
+    docker_run::DockerRun,
+    waiting::WaitingCgroups,
+};
 pub use self::{docker_run::CidFileError, signals::Signals, stdio::serve_stdio};
 use crate::{
     bpf::{AttachPlan, KernelVersion},
@@ -139,7 +144,7 @@ const PULSE: Duration = Duration::from_secs(1);
 /// With more subjects, each is looked at only with the pulse whether it still has processes.
 const FEW_SUBJECTS: usize = 32;
 /// How long the end of a recording waits for the names of containers that have only just begun.
-const NAMES_AT_END: Duration = Duration::from_secs(5);
+const NAMES_AT_END: Duration = Duration::from_secs(10);
 /// Messages that wait for a slow client, some 40 MiB. With more, accesses stay in the kernel's ring, which counts what finds no
 /// room.
 const MOST_WAITING: usize = 1 << 17;
@@ -153,10 +158,22 @@ pub struct Agent {
     command_status: Option<ExitStatus>,
     /// Once the command has ended nothing else is waited for.
     ends_with_command: bool,
+    /// When the command ended.
+    command_ended: Option<Instant>,
     /// Why the command was asked to end.
     asked_to_end: Option<Ended>,
+    /// In which ways somebody has wanted an end.
+    askers: BTreeSet<Asker>,
     /// Why the recording ends, and when at the latest: who has begun and has no name yet is asked about.
     ending: Option<(Ended, Instant)>,
+}
+
+/// How a user can want an end. One and the same wish may come in both ways: a terminal that goes is a signal here, and an end of the
+/// client there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Asker {
+    Signal,
+    Client,
 }
 
 /// Why the loop ended.
@@ -201,7 +218,9 @@ impl Agent {
             waiting: WaitingCgroups::default(),
             command: None,
             command_status: None,
+            command_ended: None,
             asked_to_end: None,
+            askers: BTreeSet::new(),
             ending: None,
         };
         if agent.containers.is_active() || (request.wait && !cgroups.is_empty()) {
@@ -309,7 +328,7 @@ impl Agent {
                         }
                     }
                     Received::End(signal) => {
-                        if let Some(over) = self.asked_to_end(Ended::Interrupted, signal) {
+                        if let Some(over) = self.asked_to_end(Ended::Interrupted, Some(Asker::Signal), signal) {
                             return Ok(over);
                         }
                     }
@@ -329,6 +348,7 @@ impl Agent {
                 status = wait_for(&mut self.command), if command_runs => {
                     let failed = |source| AgentError::Io { what: "wait for the command", source };
                     self.command_status = Some(status.map_err(failed)?);
+                    self.command_ended = Some(Instant::now());
                 }
                 event = self.containers.next(), if self.containers.is_active() => {
                     self.session.drain(takes_accesses);
@@ -375,23 +395,28 @@ impl Agent {
                 self.session.look(subject);
                 None
             }
-            Command::End { why } => self.asked_to_end(why, libc::SIGTERM),
+            Command::End { why } => {
+                let asker = (why == Ended::Interrupted).then_some(Asker::Client);
+                self.asked_to_end(why, asker, libc::SIGTERM)
+            }
         }
     }
 
     /// Somebody wants an end. A command of khard's own does not go on unrecorded: it is asked to end, and the recording ends with
-    /// it; who asks twice wants nothing more. Of containers that have begun and have no name yet the name is waited for, unless
-    /// somebody asks twice.
-    fn asked_to_end(&mut self, why: Ended, signal: i32) -> Option<Over> {
-        match self.command.as_ref().filter(|_| self.command_status.is_none()) {
-            None if self.ending.is_some() => Some(Over::Ended(why)),
+    /// it; a user who asks twice wants nothing more. Of containers that have begun and have no name yet the name is waited for, unless
+    /// the user asks twice. `asker`: none where time is up.
+    fn asked_to_end(&mut self, why: Ended, asker: Option<Asker>, signal: i32) -> Option<Over> {
+        let is_again = asker.is_some_and(|asker| !self.askers.insert(asker));
+        match (self.command.as_ref().filter(|_| self.command_status.is_none()), self.ending) {
+            (None, Some((why, _))) => is_again.then_some(Over::Ended(why)),
             // Decided with the next tick, once all births until now were taken in.
-            None => {
+            (None, None) => {
                 self.ending = Some((why, Instant::now() + NAMES_AT_END));
                 None
             }
-            Some(_) if self.asked_to_end.is_some() => Some(Over::Abandoned),
-            Some(command) => {
+            (Some(_), _) if is_again => Some(Over::Abandoned),
+            (Some(_), _) if self.asked_to_end.is_some() => None,
+            (Some(command), _) => {
                 self.asked_to_end = Some(why);
                 command.started.signal(signal);
                 None
@@ -407,8 +432,12 @@ impl Agent {
             } else if let Some(path) = self.waiting.claim(&birth) {
                 let identity = identity::of_cgroup(self.session.tree(), &path);
                 self.session.claim(&birth, identity)?;
-            } else if !self.containers.consider(&birth, &self.session) && !self.waiting.is_around(&birth) {
-                self.session.disown(birth.slot)?;
+            } else {
+                let prospect = self.containers.consider(&birth, &self.session);
+                if prospect == Prospect::None && !self.waiting.is_around(&birth) {
+                    self.session.disown(birth.slot)?;
+                }
+                self.session.expect_claim(birth.slot, prospect == Prospect::Good);
             }
         }
         Ok(self.session.foresee_filters()?)
@@ -425,13 +454,18 @@ impl Agent {
             }
         }
         self.session.recycle()?;
+        if is_pulse {
+            self.containers.ask_again(&self.session);
+        }
         if let Some((why, at_the_latest)) = self.ending {
             let waits = self.containers.is_naming(&self.session) && Instant::now() < at_the_latest;
             return Ok((!waits).then_some(why));
         }
         let is_last = self.ends_with_command && self.command_status.is_some();
         let can_more_come = if is_last {
-            self.containers.is_naming(&self.session)
+            // Others' containers may come without end.
+            let is_time = self.command_ended.is_none_or(|at| at.elapsed() < NAMES_AT_END);
+            is_time && self.containers.is_naming(&self.session)
         } else {
             self.command.is_some() && self.command_status.is_none()
                 || !self.waiting.is_empty()

@@ -83,6 +83,8 @@ pub struct Birth {
 struct Tenant {
     owner: Option<SubjectId>,
     birth: Option<Birth>,
+    /// Whether it is likely to have one.
+    is_expected: bool,
     /// Places in the table and phase bits of the records that came. A program that runs twice for a call sends twice.
     calls: BTreeSet<(usize, u8)>,
     /// ABI and number of calls that the table has no place for.
@@ -123,7 +125,7 @@ impl Tenant {
     /// Whether whoever prepares a newborn cgroup's workload puts a seccomp filter on it.
     fn is_to_be_filtered(&self) -> bool {
         let seccomp = u32::try_from(libc::SYS_seccomp).ok().and_then(|nr| table_index(TableAbi::Native, nr));
-        self.owner.is_none() && self.calls.iter().any(|(at, _)| Some(*at) == seccomp)
+        self.owner.is_none() && self.is_expected && self.calls.iter().any(|(at, _)| Some(*at) == seccomp)
     }
 }
 
@@ -299,6 +301,13 @@ impl Session {
             self.bpf.release(slot)?;
         }
         Ok(())
+    }
+
+    /// Says whether somebody is likely to claim a newborn cgroup.
+    pub fn expect_claim(&mut self, slot: SlotNumber, is_expected: bool) {
+        if let Some(tenant) = self.tenants.get_mut(&slot) {
+            tenant.is_expected = is_expected;
+        }
     }
 
     /// Births without an owner.
@@ -585,6 +594,11 @@ impl Session {
         let of_calls = |name: &str| PROGRAMS.iter().any(|p| p.name == name && p.role == Role::Syscalls);
         let misses = self.misses().unwrap_or_default();
         births + misses.iter().filter(|(name, _)| of_calls(name)).map(|(_, n)| *n).min().unwrap_or(0)
+    }
+
+    /// Whether this one is recorded still.
+    pub fn is_living(&self, id: SubjectId) -> bool {
+        self.instances.get(&id).is_some_and(|instance| instance.ended.is_none())
     }
 
     /// Everyone who is recorded still.

@@ -171,8 +171,22 @@ impl Kubelet {
             .iter()
             .find(|c| c.name == name)
             .with_context(|| format!("pod {} has no container {name}", spec.name))?;
+        self.restart_as(pod, container, grace_s).await
+    }
+
+    /// Starts a container anew as another specification says.
+    ///
+    /// # Errors
+    /// The runtime refuses.
+    pub async fn restart_as(
+        &self,
+        pod: &Pod,
+        container: &ContainerSpec,
+        grace_s: i64,
+    ) -> Result<ContainerId> {
+        let spec = self.spec_of(pod).await?;
         let attempts = self.runtime.pod_containers(pod).await?;
-        let last = attempts.into_iter().rfind(|c| c.name == name);
+        let last = attempts.into_iter().rfind(|c| c.name == container.name);
         let attempt = last.as_ref().map_or(0, |c| c.attempt + 1);
         if let Some(running) = last.filter(|c| c.state == ContainerState::Running) {
             self.stop_container(&running.id, grace_s).await?;

@@ -168,6 +168,15 @@ impl TestPod<'_> {
         again.unwrap_or_else(|error| panic!("{container} does not start again: {error:#}"));
     }
 
+    /// The same as another specification says.
+    pub fn restart_as(&self, container: &ContainerSpec) {
+        let again = self.node.runtime.block_on(async {
+            let pod = self.node.kubelet.pod(&self.spec.namespace, &self.spec.name).await?;
+            self.node.kubelet.restart_as(&pod, container, grace_s()).await
+        });
+        again.unwrap_or_else(|error| panic!("{} does not start again: {error:#}", container.name));
+    }
+
     /// Stops it, as kubelet does when a pod is deleted.
     pub fn stop(&self) {
         self.try_stop().unwrap_or_else(|error| panic!("pod {} does not stop: {error:#}", self.spec.name));
