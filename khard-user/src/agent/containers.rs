@@ -30,9 +30,9 @@ use crate::{
 
 /// How long a newborn cgroup with a container's name waits for the runtime to know it.
 const NAMELESS_FOR: Duration = Duration::from_secs(15);
-/// Between two questions about the same container, at first: the longer no runtime has known it, the longer.
+/// Between two questions about the same container, at first: the longer no runtime has known it, or all of it, the longer.
 const ASK_AGAIN: Duration = Duration::from_millis(300);
-/// The part of its age after which one that is not known is asked about again.
+/// The part of its age after which such a one is asked about again.
 const ASK_AGAIN_SHARE: u32 = 4;
 
 /// What came in from a runtime.
@@ -375,8 +375,11 @@ impl Containers {
     fn ask(&mut self, id: &ContainerId) {
         let known = self.known.entry(id.clone()).or_default();
         let is_settled = known.instance.is_some() && !known.is_unfinished;
-        let age = match (known.standing, &known.birth) {
-            (Standing::UnheardOf, Some(birth)) => birth.since.elapsed(),
+        // One that waits for its name only because its runtime is away is asked about as soon as can be.
+        let age = match &known.birth {
+            Some(birth) if known.standing == Standing::UnheardOf || known.instance.is_some() => {
+                birth.since.elapsed()
+            }
             _ => Duration::ZERO,
         };
         let ask_again = ASK_AGAIN.max(age / ASK_AGAIN_SHARE);
