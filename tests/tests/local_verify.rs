@@ -155,7 +155,12 @@ fn what_a_rare_path_needs_is_added_and_nothing_else() {
         let rules = text.lines().filter(|line| line.starts_with(' ')).map(str::to_owned);
         rules.collect::<std::collections::BTreeSet<_>>()
     };
-    let before = rules();
+    let name = || {
+        let text = fs::read_to_string(own.join("sh.apparmor")).unwrap();
+        let head = text.lines().find_map(|line| line.strip_prefix("profile ")).unwrap();
+        head.split(' ').next().unwrap().to_owned()
+    };
+    let (before, old) = (rules(), name());
     verify(&own, &["--amend", "--", "sh", &script]).end().expect(0);
 
     fs::write(&flag, "").unwrap();
@@ -166,6 +171,16 @@ fn what_a_rare_path_needs_is_added_and_nothing_else() {
 
     let amended = verify(&own, &["--amend", "--yes", "--", "sh", &script]).end().expect(1);
     assert!(amended.stdout.contains("is amended"), "{}", amended.stdout);
+    // Another content is another name: what is in force would stay as it is.
+    let new = name();
+    for step in [
+        format!("1. khard apply {} --complain", own.display()),
+        format!("name {new} for {old}"),
+        format!("3. khard mode {new} enforce"),
+        format!("khard remove {old}"),
+    ] {
+        assert!(amended.stdout.contains(&step), "{step}\n{}", amended.stdout);
+    }
     let after = rules();
     let added: Vec<_> = after.difference(&before).collect();
     assert_eq!(added, [&format!("  \"{rare}\" r,")]);

@@ -39,7 +39,10 @@ Examples:
 
 What is done and the profile does not allow would be refused: so it is in complain or log mode, and without the profile. Under an
 AppArmor profile in enforce mode, attempts that the kernel refused and the profile does not allow are told too, where khard can
-see them (`khard doctor`: fexit). System calls that a seccomp filter in force refuses are not seen.
+see them (`khard doctor`: fexit). So are system calls that a seccomp filter in force refuses with an error; those for which it ends
+the process are told from the kernel's audit records alone.
+
+An amended profile has another name. khard says what is to be done so that it takes the place of the one in force.
 
 Exit status: 1 something is refused; 0 nothing is (of COMMAND its own status); 3 something was lost and not accepted, 2 an error
 (with COMMAND 125).")]
@@ -143,6 +146,7 @@ fn amend(recorded: Vec<Recorded>, choices: &ProfileChoices, yes: bool) -> Result
         } else if yes || asked(&mut out)? {
             amendment.write(&dir, choices)?;
             writeln!(out, "\n{shown} is amended")?;
+            write!(out, "{}", amendment.next_steps(&dir))?;
         } else {
             writeln!(
                 out,

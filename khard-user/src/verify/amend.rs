@@ -2,6 +2,7 @@
 //! again. Owns the union and the difference that it makes; writes only when told.
 
 use std::{
+    fmt::Write as _,
     io,
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -11,7 +12,9 @@ use khard_profile::{
     apparmor_text::ParsedProfile,
     check::Profile,
     diff::{self, Diff},
+    escape::shell,
     recording::{MergeError, MergePolicy, Recording},
+    seccomp::profile_name,
 };
 
 use super::{ProfileSet, ProfilesError};
@@ -62,6 +65,21 @@ pub struct Amendment {
     recording: Recording,
     /// What would be another than now, by the kind of profile.
     pub differences: Vec<(&'static str, Diff)>,
+    apparmor: Option<Renamed>,
+    seccomp: Option<Renamed>,
+}
+
+/// A profile's name, by which a pod and `khard mode` know it: it comes of its content, so that another content is another profile.
+#[derive(Debug, PartialEq, Eq)]
+struct Renamed {
+    old: String,
+    new: String,
+}
+
+impl Renamed {
+    fn new(old: String, new: String) -> Option<Self> {
+        (old != new).then_some(Self { old, new })
+    }
 }
 
 impl Amendment {
@@ -87,17 +105,46 @@ impl Amendment {
         }
         let texts = profiles::texts(&recording, choices);
         let mut differences = Vec::new();
-        if let (Some((_, old)), Ok(text)) = (&set.seccomp, &texts.seccomp)
+        let (mut apparmor, mut seccomp) = (None, None);
+        if let (Some((path, old)), Ok(text)) = (&set.seccomp, &texts.seccomp)
             && let Ok(new) = Profile::from_json(text.as_bytes())
         {
             differences.push(("seccomp", diff::seccomp(old, &new)));
+            let name = |json: &[u8]| format!("{}.json", profile_name(recording.subject(), json));
+            seccomp = Renamed::new(name(&input::read_limited(path)?), name(text.as_bytes()));
         }
         if let (Some((_, old)), Ok(text)) = (&set.apparmor, &texts.apparmor)
             && let Ok(new) = ParsedProfile::parse(text.as_bytes())
         {
             differences.push(("AppArmor", diff::apparmor(old, &new)));
+            let name = |profile: &ParsedProfile| profile.name.to_string_lossy().into_owned();
+            apparmor = Renamed::new(name(old), name(&new));
         }
-        Ok(Self { recording, differences })
+        Ok(Self { recording, differences, apparmor, seccomp })
+    }
+
+    /// What is to be done after [`write`](Self::write) where the profiles are in force; empty if their names are the same.
+    pub fn next_steps(&self, dir: &Path) -> String {
+        let renamed: Vec<_> = self.apparmor.iter().chain(&self.seccomp).collect();
+        if renamed.is_empty() {
+            return String::new();
+        }
+        let word = |text: &str| shell(text.as_bytes());
+        let complain = if self.apparmor.is_some() { " --complain" } else { "" };
+        let mut steps = vec![format!("khard apply {}{complain}", shell(dir.as_os_str().as_encoded_bytes()))];
+        let names: Vec<_> =
+            renamed.iter().map(|Renamed { old, new }| format!("{} for {}", word(new), word(old))).collect();
+        steps.push(format!("in the pod or command, name {}, and start it anew", names.join(" and ")));
+        if let Some(Renamed { new, .. }) = &self.apparmor {
+            steps.push(format!("khard mode {} enforce", word(new)));
+        }
+        let old: Vec<_> = renamed.iter().map(|Renamed { old, .. }| word(old)).collect();
+        steps.push(format!("once nothing runs under the old: khard remove {}", old.join(" ")));
+        let mut text = "what was added is another profile with another name; where the old one is in force, it stays so until you\n".to_owned();
+        for (nth, step) in steps.iter().enumerate() {
+            let _ = writeln!(text, "  {}. {step}", nth + 1);
+        }
+        text
     }
 
     /// Writes the recording and the profiles to a folder.
