@@ -19,6 +19,15 @@ pub fn profile_name(subject: &Subject, profile_json: &[u8]) -> String {
     format!("khard-{}-{:08x}", parts.join("-"), fnv1a(profile_json))
 }
 
+/// Whether khard could have called a profile so.
+pub fn is_profile_name(name: &str) -> bool {
+    let Some((stem, hash)) = name.strip_prefix("khard-").and_then(|rest| rest.rsplit_once('-')) else {
+        return false;
+    };
+    let is_hash_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    plain(stem.as_bytes()) == stem && hash.len() == 8 && hash.bytes().all(is_hash_digit)
+}
+
 fn plain(name: &[u8]) -> String {
     let plain = |byte: &u8| match byte {
         b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' => char::from(*byte),
@@ -52,5 +61,21 @@ mod tests {
         assert_eq!(profile_name(&hostile, b""), "khard-a-..-b-reboot-x-y-811c9dc5");
         let command = Subject::Command { program: "/usr/sbin/Nginx".into() };
         assert_eq!(profile_name(&command, b"foobar"), "khard-nginx-bf9cf968");
+    }
+
+    #[test]
+    fn a_name_of_khards_is_told_from_others() {
+        for (name, is_khards) in [
+            ("khard-nginx-bf9cf968", true),
+            ("khard-a-..-b-reboot-x-y-811c9dc5", true),
+            ("khard-nginx-bf9cf96", false),
+            ("khard-nginx-bf9cf96g", false),
+            ("khard-bf9cf968", false),
+            ("Khard-nginx-bf9cf968", false),
+            ("khard-a/b-bf9cf968", false),
+            ("nginx", false),
+        ] {
+            assert_eq!(is_profile_name(name), is_khards, "{name}");
+        }
     }
 }

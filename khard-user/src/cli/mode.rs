@@ -14,7 +14,8 @@ Examples:
   khard mode khard-shop-web-nginx-1f2e3d4c complain
   khard mode khard-shop-web-nginx-1f2e3d4c enforce
 
-The text on disk is changed too, so that a reboot gives the same mode. Running processes keep running, and stay under it.")]
+The text on disk is changed too, so that a reboot gives the same mode. Running processes keep running, and stay under it.
+A profile that was amended or made again has another name: apply it, name it where the old one is named, and give that one the mode.")]
 pub(super) struct Args {
     /// The profile's name, as `khard status` lists it
     #[arg(value_name = "NAME")]

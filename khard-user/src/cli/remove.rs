@@ -11,7 +11,9 @@ use crate::node::{self, Status};
 #[command(after_help = "\
 Examples:
   khard remove khard-shop-web-nginx-1f2e3d4c
-  khard remove profiles-out/web/nginx
+  khard remove profiles-out/web/nginx             # all that was applied from there
+
+A folder stands for all that was applied from it, what was amended since included. What is not there already is no error.
 
 What was changed since khard wrote it is left alone, and so is what confines a running process, or what a running container was
 started with.")]

@@ -153,6 +153,7 @@ struct PlannedProfile {
 
 struct PlannedSeccomp {
     json: Vec<u8>,
+    sources: Vec<PathBuf>,
     writes: bool,
     applied: AppliedSeccomp,
 }
@@ -183,7 +184,8 @@ pub fn apply(places: &Places, options: &ApplyOptions) -> Result<Applied, NodeErr
     }
     let changes = apparmor.iter().any(|profile| profile.writes || profile.loads.is_some())
         || seccomp.iter().any(|profile| profile.writes);
-    if lock.is_some() && changes {
+    let has_news = remember_origins(&mut ledger, &apparmor, &seccomp);
+    if lock.is_some() && (changes || has_news) {
         carry_out(places, &mut ledger, &apparmor, &seccomp)?;
     }
     Ok(Applied {
@@ -192,6 +194,29 @@ pub fn apply(places: &Places, options: &ApplyOptions) -> Result<Applied, NodeErr
         dry_run: options.dry_run,
         in_image: places.kernel.is_none(),
     })
+}
+
+/// Notes from which folders profiles come. Returns whether something of it is new.
+fn remember_origins(ledger: &mut Ledger, apparmor: &[PlannedProfile], seccomp: &[PlannedSeccomp]) -> bool {
+    let folders = |sources: &[PathBuf]| -> Vec<PathBuf> {
+        sources.iter().filter_map(|source| source.parent().map(Path::to_owned)).collect()
+    };
+    let mut has_news = false;
+    for profile in apparmor {
+        for folder in folders(&profile.found.sources) {
+            has_news |= ledger.apparmor_came_from(&folder, &profile.name);
+        }
+    }
+    for profile in seccomp {
+        let file = &profile.applied.file;
+        // What somebody else has put there is not khard's to remove.
+        if profile.writes || ledger.seccomp.contains_key(file) {
+            for folder in folders(&profile.sources) {
+                has_news |= ledger.seccomp_came_from(&folder, file);
+            }
+        }
+    }
+    has_news
 }
 
 fn applied(places: &Places, profile: PlannedProfile) -> AppliedProfile {
@@ -328,7 +353,7 @@ fn plan_profile(
     }
     // Compiled even if only written: what does not compile is not written.
     let compiled = if writes || has_to_load {
-        let what = khard_profile::escape::terminal(apparmor::bytes_of(&found.source));
+        let what = khard_profile::escape::terminal(apparmor::bytes_of(&found::first(&found.sources)));
         Some(parser.compile(&found.text, &what)?)
     } else {
         None
@@ -406,12 +431,14 @@ fn plan_seccomp(
                 localhost_profile: localhost_profile.clone(),
                 did: Some(did),
             };
-            planned.push(PlannedSeccomp { json: found.json.clone(), writes: !is_same, applied });
+            let (json, sources) = (found.json.clone(), found.sources.clone());
+            planned.push(PlannedSeccomp { json, sources, writes: !is_same, applied });
         }
         if dirs.is_empty() {
-            let file = absolute(&found.source);
+            let file = absolute(&found::first(&found.sources));
             let applied = AppliedSeccomp { file, localhost_profile: None, did: None, why_not_at_boot: None };
-            planned.push(PlannedSeccomp { json: found.json, writes: false, applied });
+            let (json, sources) = (found.json, found.sources);
+            planned.push(PlannedSeccomp { json, sources, writes: false, applied });
         }
     }
     Ok(planned)

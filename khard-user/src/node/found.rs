@@ -2,7 +2,7 @@
 //! nothing about what is there already.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     fs,
     path::{Path, PathBuf},
 };
@@ -31,7 +31,8 @@ pub(super) struct Found {
 
 #[derive(Debug)]
 pub(super) struct AppArmor {
-    pub(super) source: PathBuf,
+    /// The files with this text; there is one at least.
+    pub(super) sources: Vec<PathBuf>,
     /// In the mode that was asked for.
     pub(super) text: Vec<u8>,
     pub(super) mode: Mode,
@@ -41,7 +42,8 @@ pub(super) struct AppArmor {
 
 #[derive(Debug)]
 pub(super) struct Seccomp {
-    pub(super) source: PathBuf,
+    /// As above.
+    pub(super) sources: Vec<PathBuf>,
     pub(super) json: Vec<u8>,
 }
 
@@ -54,6 +56,13 @@ impl Found {
                 return Err(NodeError::NothingFound(dir.clone()));
             }
         }
+        Ok(found)
+    }
+
+    /// What is in this folder alone.
+    pub(super) fn in_one(dir: &Path) -> Result<Self, NodeError> {
+        let mut found = Self::default();
+        found.add_folder(dir, None, MAX_DEPTH)?;
         Ok(found)
     }
 
@@ -96,15 +105,13 @@ impl Found {
             }
         };
         let denies = profile.rules.iter().any(|rule| rule.deny);
-        let new = AppArmor { source: path, text, mode: profile.flags.mode, denies };
-        match self.apparmor.get(&name) {
-            Some(other) if other.text != new.text => Err(NodeError::Twice(other.source.clone(), new.source)),
-            Some(_) => Ok(()),
-            None => {
-                self.apparmor.insert(name, new);
-                Ok(())
-            }
+        let mode = profile.flags.mode;
+        match self.apparmor.entry(name) {
+            Entry::Occupied(mut same) if same.get().text == text => same.get_mut().sources.push(path),
+            Entry::Occupied(other) => return Err(NodeError::Twice(first(&other.get().sources), path)),
+            Entry::Vacant(new) => drop(new.insert(AppArmor { sources: vec![path], text, mode, denies })),
         }
+        Ok(())
     }
 
     fn add_seccomp(&mut self, path: PathBuf) -> Result<(), NodeError> {
@@ -113,16 +120,18 @@ impl Found {
             return Err(NodeError::Seccomp { path, source });
         }
         let name = format!("{}.json", profile_name(&subject_of(&path), &json));
-        let new = Seccomp { source: path, json };
-        match self.seccomp.get(&name) {
-            Some(other) if other.json != new.json => Err(NodeError::Twice(other.source.clone(), new.source)),
-            Some(_) => Ok(()),
-            None => {
-                self.seccomp.insert(name, new);
-                Ok(())
-            }
+        match self.seccomp.entry(name) {
+            Entry::Occupied(mut same) if same.get().json == json => same.get_mut().sources.push(path),
+            Entry::Occupied(other) => return Err(NodeError::Twice(first(&other.get().sources), path)),
+            Entry::Vacant(new) => drop(new.insert(Seccomp { sources: vec![path], json })),
         }
+        Ok(())
     }
+}
+
+/// The first of a profile's files, which stands for all of them.
+pub(super) fn first(sources: &[PathBuf]) -> PathBuf {
+    sources.first().cloned().unwrap_or_default()
 }
 
 /// Names go into commands, manifests and lists with a line for each.

@@ -3,13 +3,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
     fmt::Write as _,
     fs::File,
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
     thread,
     time::Duration,
 };
 
+use khard_profile::Bytes;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -22,8 +25,8 @@ pub(super) const LEDGER_FILE: &str = "ledger.json";
 /// How long another khard is waited for: most are done in a moment.
 const N_TRIES: u32 = 40;
 const PAUSE: Duration = Duration::from_millis(50);
-/// Of this form of the list. Version 1 had no folders.
-const VERSION: u32 = 2;
+/// Of this form of the list. Version 1 had no folders, and version 2 no origins.
+const VERSION: u32 = 3;
 
 /// The list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +40,27 @@ pub(super) struct Ledger {
     /// Folders that khard made for them.
     #[serde(default)]
     pub(super) folders: BTreeSet<PathBuf>,
+    /// Where they came from.
+    #[serde(default)]
+    origins: Vec<Origin>,
+}
+
+/// A user's folder, and all that was put into force from it. A profile that is made again there has another name, so that the folder
+/// itself knows only the last one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Origin {
+    folder: Bytes,
+    #[serde(default)]
+    apparmor: BTreeSet<String>,
+    #[serde(default)]
+    seccomp: BTreeSet<PathBuf>,
+}
+
+impl Origin {
+    fn folder(&self) -> &Path {
+        Path::new(OsStr::from_bytes(self.folder.as_slice()))
+    }
 }
 
 /// An AppArmor profile.
@@ -68,8 +92,14 @@ impl Default for Ledger {
             apparmor: BTreeMap::new(),
             seccomp: BTreeMap::new(),
             folders: BTreeSet::new(),
+            origins: Vec::new(),
         }
     }
+}
+
+/// A folder by the one path that it has.
+fn real(folder: &Path) -> PathBuf {
+    folder.canonicalize().or_else(|_| std::path::absolute(folder)).unwrap_or_else(|_| folder.to_owned())
 }
 
 impl Ledger {
@@ -85,6 +115,66 @@ impl Ledger {
         }
         ledger.version = VERSION;
         Ok(ledger)
+    }
+
+    /// Remembers that an AppArmor profile came from a folder. Returns whether that is new.
+    pub(super) fn apparmor_came_from(&mut self, folder: &Path, name: &str) -> bool {
+        self.origin(folder).apparmor.insert(name.to_owned())
+    }
+
+    /// The same of a seccomp profile, by its file here.
+    pub(super) fn seccomp_came_from(&mut self, folder: &Path, file: &Path) -> bool {
+        self.origin(folder).seccomp.insert(file.to_owned())
+    }
+
+    fn origin(&mut self, folder: &Path) -> &mut Origin {
+        let folder = Bytes::from(real(folder).as_os_str().as_bytes());
+        let at = self.origins.iter().position(|origin| origin.folder == folder).unwrap_or(self.origins.len());
+        if at == self.origins.len() {
+            self.origins.push(Origin { folder, apparmor: BTreeSet::new(), seccomp: BTreeSet::new() });
+        }
+        &mut self.origins[at]
+    }
+
+    /// All that came from a folder and those below it, but for what came from another one too.
+    pub(super) fn of_folder(&self, folder: &Path) -> (BTreeSet<String>, BTreeSet<PathBuf>) {
+        let folder = real(folder);
+        let (mut apparmor, mut seccomp) = (BTreeSet::new(), BTreeSet::new());
+        let (of_it, others): (Vec<_>, Vec<_>) =
+            self.origins.iter().partition(|origin| origin.folder().starts_with(&folder));
+        for origin in of_it {
+            apparmor.extend(origin.apparmor.iter().cloned());
+            seccomp.extend(origin.seccomp.iter().cloned());
+        }
+        for origin in others {
+            apparmor.retain(|name| !origin.apparmor.contains(name));
+            seccomp.retain(|file| !origin.seccomp.contains(file));
+        }
+        (apparmor, seccomp)
+    }
+
+    /// Forgets that anything came from a folder and those below it. Returns whether something did.
+    pub(super) fn forget_origins(&mut self, folder: &Path) -> bool {
+        let folder = real(folder);
+        let before = self.origins.len();
+        self.origins.retain(|origin| !origin.folder().starts_with(&folder));
+        self.origins.len() < before
+    }
+
+    /// The folders that an AppArmor profile came from.
+    pub(super) fn origins_of(&self, apparmor: &str) -> impl Iterator<Item = &Path> {
+        self.origins.iter().filter(move |origin| origin.apparmor.contains(apparmor)).map(Origin::folder)
+    }
+
+    /// Takes profiles off the list.
+    pub(super) fn forget(&mut self, apparmor: &BTreeSet<String>, seccomp: &BTreeSet<PathBuf>) {
+        self.apparmor.retain(|name, _| !apparmor.contains(name));
+        self.seccomp.retain(|file, _| !seccomp.contains(file));
+        for origin in &mut self.origins {
+            origin.apparmor.retain(|name| !apparmor.contains(name));
+            origin.seccomp.retain(|file| !seccomp.contains(file));
+        }
+        self.origins.retain(|origin| !origin.apparmor.is_empty() || !origin.seccomp.is_empty());
     }
 
     /// Forgets the folders in which khard has no profile any more. Returns them, the innermost first.

@@ -25,7 +25,7 @@ pub use places::Places;
 pub use remove::{Removed, remove};
 pub use render::render;
 pub use status::Status;
-pub use switch::{Switched, switch};
+pub use switch::{Superseded, Switched, switch};
 
 use std::{io, path::PathBuf};
 

@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use khard_profile::seccomp::is_profile_name;
+
 use super::{
     NodeError,
     apply::{KernelHolds, not_in_use, remove_empty},
@@ -16,6 +18,7 @@ use super::{
     shown,
     status::Needs,
 };
+use crate::output::files::file_name;
 
 const REMOVE_FORCE: &str = "removes it all the same";
 
@@ -26,6 +29,8 @@ pub struct Removed {
     pub apparmor: BTreeSet<String>,
     /// Files of seccomp profiles.
     pub seccomp: BTreeSet<PathBuf>,
+    /// What was named, and was not there.
+    pub absent: Vec<String>,
 }
 
 /// Takes profiles away: by name, or all of a folder that was applied. `needs` are the seccomp profiles of running containers.
@@ -33,15 +38,19 @@ pub struct Removed {
 /// # Errors
 /// Nothing is changed then, or the error says what could not be undone.
 pub fn remove(places: &Places, what: &[String], needs: &[Needs], force: bool) -> Result<Removed, NodeError> {
-    let ledger = Ledger::read(places)?;
+    let mut ledger = Ledger::read(places)?;
+    let mut has_origin = false;
     let mut removed = Removed::default();
     for name in what {
-        let meant = meant(&ledger, name)?;
-        if meant == Removed::default() {
-            return Err(NodeError::Unknown(shown(name)));
-        }
+        let meant = meant(places, &ledger, name)?;
         removed.apparmor.extend(meant.apparmor);
         removed.seccomp.extend(meant.seccomp);
+        removed.absent.extend(meant.absent);
+        // What two of the named folders have is the second one's alone now.
+        has_origin |= ledger.forget_origins(Path::new(name));
+    }
+    if removed.apparmor.is_empty() && removed.seccomp.is_empty() && !has_origin {
+        return Ok(removed);
     }
     let _lock = Lock::take(places)?;
     // Nobody changes it any more.
@@ -72,8 +81,10 @@ pub fn remove(places: &Places, what: &[String], needs: &[Needs], force: bool) ->
         }
         files.extend(removable(places, &places.below_root(file), sha256, force)?);
     }
-    ledger.apparmor.retain(|name, _| !removed.apparmor.contains(name));
-    ledger.seccomp.retain(|file, _| !removed.seccomp.contains(file));
+    ledger.forget(&removed.apparmor, &removed.seccomp);
+    for name in what {
+        ledger.forget_origins(Path::new(name));
+    }
     let folders = ledger.forget_folders();
     Changes::make(places, |changes| {
         for name in loaded {
@@ -103,20 +114,49 @@ fn removable(places: &Places, file: &Path, sha256: &str, force: bool) -> Result<
     }
 }
 
-fn meant(ledger: &Ledger, name: &str) -> Result<Removed, NodeError> {
+/// What is on the list of what a user names. A folder stands for what it holds, and for all that came from it before.
+fn meant(places: &Places, ledger: &Ledger, name: &str) -> Result<Removed, NodeError> {
     let path = Path::new(name);
-    let (profiles, files): (BTreeSet<String>, BTreeSet<String>) = if path.is_dir() {
-        let found = Found::read(&[path.to_owned()], None)?;
-        (found.apparmor.into_keys().collect(), found.seccomp.into_keys().collect())
+    let (mut apparmor, mut seccomp) = ledger.of_folder(path);
+    let (profiles, files) = if path.is_dir() {
+        match Found::read(&[path.to_owned()], None) {
+            Ok(found) => (found.apparmor.into_keys().collect(), found.seccomp.into_keys().collect()),
+            // What came from it is known without it.
+            Err(_) if !(apparmor.is_empty() && seccomp.is_empty()) => Default::default(),
+            Err(error) => return Err(error),
+        }
     } else {
-        ([name.to_owned()].into(), [name.to_owned(), format!("{name}.json")].into())
+        (BTreeSet::from([name.to_owned()]), BTreeSet::from([name.to_owned(), format!("{name}.json")]))
     };
     let is_meant = |file: &&PathBuf| {
         let last = file.file_name().unwrap_or_default().to_string_lossy();
         files.contains(last.as_ref()) || file.as_path() == path
     };
-    Ok(Removed {
-        apparmor: ledger.apparmor.keys().filter(|name| profiles.contains(*name)).cloned().collect(),
-        seccomp: ledger.seccomp.keys().filter(is_meant).cloned().collect(),
-    })
+    apparmor.extend(ledger.apparmor.keys().filter(|name| profiles.contains(*name)).cloned());
+    seccomp.extend(ledger.seccomp.keys().filter(is_meant).cloned());
+    let mut absent = Vec::new();
+    if apparmor.is_empty() && seccomp.is_empty() {
+        let last = path.file_name().unwrap_or_default().to_string_lossy();
+        let could_be = path.is_dir() || is_profile_name(last.strip_suffix(".json").unwrap_or(&last));
+        if !could_be || is_there(places, &profiles, &files)? {
+            return Err(NodeError::Unknown(shown(name)));
+        }
+        absent.push(name.to_owned());
+    }
+    Ok(Removed { apparmor, seccomp, absent })
+}
+
+/// Whether somebody else has put one of these there.
+fn is_there(
+    places: &Places,
+    profiles: &BTreeSet<String>,
+    files: &BTreeSet<String>,
+) -> Result<bool, NodeError> {
+    for name in profiles {
+        let file = places.profiles.join(file_name(name));
+        if file.exists() || KernelHolds::of(places, name, None)? != KernelHolds::Nothing {
+            return Ok(true);
+        }
+    }
+    Ok(places.seccomp.iter().any(|dir| files.iter().any(|file| dir.join(file).exists())))
 }

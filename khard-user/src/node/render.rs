@@ -13,7 +13,7 @@ use super::{
     plural,
     remove::Removed,
     status::{LoadedProfile, Ours, Status},
-    switch::Switched,
+    switch::{Superseded, Switched},
 };
 
 /// Processes of a profile that are named.
@@ -140,7 +140,27 @@ impl Switched {
                 let _ = writeln!(out, "  what no rule allows is refused and logged (apparmor=\"DENIED\")");
             }
         }
+        if let Some(superseded) = &self.superseded {
+            superseded.warning(&mut out, &name);
+        }
         out
+    }
+}
+
+impl Superseded {
+    fn warning(&self, out: &mut String, name: &str) {
+        let folder = path(&self.folder);
+        let by: Vec<_> = self.by.keys().map(shown).collect();
+        let _ = writeln!(
+            out,
+            "  warning: {folder} has been made again since, and holds {} now; what was added there is not in {name}",
+            by.join(", ")
+        );
+        if self.by.values().any(|is_in_force| !is_in_force) {
+            let folder = shell(self.folder.as_os_str().as_encoded_bytes());
+            let _ = writeln!(out, "  put it into force: khard apply {folder} --complain");
+        }
+        let _ = writeln!(out, "  then name it where {name} is named, and start that anew");
     }
 }
 
@@ -153,6 +173,9 @@ impl Removed {
         }
         for file in &self.seccomp {
             let _ = writeln!(out, "seccomp profile {}: removed", path(file));
+        }
+        for what in &self.absent {
+            let _ = writeln!(out, "{}: not there already", shown(what));
         }
         out
     }

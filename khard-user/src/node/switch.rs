@@ -1,6 +1,6 @@
 //! `khard mode`: owns changing the mode of a profile that khard wrote, in its text and in the kernel.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use khard_profile::apparmor_text::{self, Mode, ParsedProfile};
 
@@ -10,6 +10,7 @@ use super::{
     boot,
     changes::Changes,
     folder_of,
+    found::Found,
     ledger::{Holds, Ledger, Lock, sha256},
     places::Places,
     processes, shown,
@@ -32,6 +33,37 @@ pub struct Switched {
     pub file: PathBuf,
     /// Why it is not loaded at the next boot, if it is not.
     pub why_not_at_boot: Option<String>,
+    /// What has taken its place in the folder that it came from.
+    pub superseded: Option<Superseded>,
+}
+
+/// A profile that was made again since it was put into force, and so has another name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Superseded {
+    /// Where.
+    pub folder: PathBuf,
+    /// Its names there, with whether they are in force too.
+    pub by: BTreeMap<String, bool>,
+}
+
+impl Superseded {
+    /// `None` also where no folder can be read that it came from.
+    fn of(ledger: &Ledger, name: &str) -> Option<Self> {
+        let mut superseded = None;
+        for folder in ledger.origins_of(name) {
+            let Ok(found) = Found::in_one(folder) else { continue };
+            if found.apparmor.contains_key(name) {
+                return None;
+            }
+            if !found.apparmor.is_empty() {
+                let is_in_force = |name: &String| ledger.apparmor.contains_key(name);
+                let by = found.apparmor.into_keys().map(|name| (is_in_force(&name), name));
+                let by = by.map(|(is_in_force, name)| (name, is_in_force)).collect();
+                superseded = Some(Self { folder: folder.to_owned(), by });
+            }
+        }
+        superseded
+    }
 }
 
 const FORCE: &str = "of `khard apply` takes its place";
@@ -86,6 +118,7 @@ pub fn switch(places: &Places, name: &str, mode: Mode) -> Result<Switched, NodeE
         n_processes: places.kernel.as_ref().map_or(0, |kernel| processes::under(&kernel.proc, name).len()),
         denies,
         why_not_at_boot: boot::why_not(places, &file),
+        superseded: Superseded::of(&ledger, name),
         file: places.as_booted(&file),
     })
 }

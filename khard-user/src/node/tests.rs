@@ -325,6 +325,116 @@ fn removing_leaves_nothing() {
 }
 
 #[test]
+fn removing_twice_is_removing_once() {
+    let node = Node::new();
+    let name = "khard-web-0123abcd";
+    let dir = node.output("web", &text(name));
+    let remove = |what: &str| remove(&node.places, &[what.to_owned()], &[], false);
+    let folder = dir.to_str().unwrap();
+    let before = node.all();
+    node.apply(&[&dir]).unwrap();
+    let file = node.apply(&[&dir]).unwrap().seccomp[0].file.clone();
+    remove(folder).unwrap();
+    for what in [folder, name, file.to_str().unwrap()] {
+        let removed = remove(what).unwrap();
+        assert_eq!(removed.to_text(), format!("{what}: not there already\n"));
+    }
+    assert_eq!(node.all(), before);
+    assert!(!node.path("var/lib/khard").exists());
+    // What somebody else has put there is there, and not khard's to take away.
+    for (file, contents) in [
+        ("etc/apparmor.d/khard-web-0123abcd", "profile x {}\n"),
+        ("sys/kernel/security/apparmor/profiles", "khard-web-0123abcd (enforce)\n"),
+    ] {
+        let path = node.path(file);
+        let old = fs::read(&path).ok();
+        fs::write(&path, contents).unwrap();
+        for what in [folder, name] {
+            let error = remove(what).unwrap_err().to_string();
+            assert!(error.contains("khard has not put"), "{error}");
+        }
+        old.map_or_else(|| fs::remove_file(&path).unwrap(), |old| fs::write(&path, old).unwrap());
+    }
+}
+
+#[test]
+fn a_folder_takes_all_away_that_was_applied_from_it_but_not_what_another_folder_has_too() {
+    let node = Node::new();
+    let before = node.all();
+    let (web, copy) = (node.output("web", &text("khard-web-1")), node.output("copy", &text("khard-web-1")));
+    node.apply(&[&web]).unwrap();
+    // The same again, from elsewhere: nothing is to be done, and still it is known.
+    assert_eq!(node.apply(&[&copy]).unwrap().apparmor[0].did, Did::Nothing);
+    node.output("web", &text("khard-web-2"));
+    node.apply(&[&web]).unwrap();
+    node.output("web", &text("khard-web-3"));
+    fs::write(web.join("seccomp.json"), SECCOMP.replace("read", "write")).unwrap();
+    node.apply(&[&web]).unwrap();
+    let seccomp = || fs::read_dir(node.path("var/lib/kubelet/seccomp")).unwrap().count();
+    assert_eq!(seccomp(), 3, "one of each version, and the copy's, which has the folder's name");
+
+    // One that confines a process keeps all of them.
+    node.process(77, "khard-web-2 (enforce)\n");
+    let folder = |dir: &Path| [dir.to_str().unwrap().to_owned()];
+    let error = remove(&node.places, &folder(&web), &[], false).unwrap_err();
+    assert!(error.to_string().contains("the profile khard-web-2 confines 1 running process"), "{error}");
+    assert_eq!(node.kernel().lines().count(), 4);
+    fs::remove_dir_all(node.path("proc/77")).unwrap();
+
+    let removed = remove(&node.places, &folder(&web), &[], false).unwrap();
+    assert_eq!(
+        removed.apparmor.iter().map(String::as_str).collect::<Vec<_>>(),
+        ["khard-web-2", "khard-web-3"]
+    );
+    assert_eq!(removed.seccomp.len(), 2);
+    assert_eq!(node.kernel(), "other (enforce)\nkhard-web-1 (enforce)\n");
+    // The last one also where the folder is gone, and what two folders have with the second of them.
+    node.output("web", &text("khard-web-1"));
+    node.apply(&[&web]).unwrap();
+    node.output("web", &text("khard-web-4"));
+    fs::remove_dir_all(&copy).unwrap();
+    let both = [folder(&web), folder(&copy)].concat();
+    remove(&node.places, &both, &[], false).unwrap();
+    assert_eq!(node.all(), before);
+    assert!(!node.path("var/lib/khard").exists());
+}
+
+#[test]
+fn a_mode_of_what_was_made_again_since_warns_and_names_what_took_its_place() {
+    let node = Node::new();
+    let dir = node.output("web", &text("khard-web-1"));
+    node.apply(&[&dir]).unwrap();
+    let mode = |mode| switch(&node.places, "khard-web-1", mode).unwrap().to_text();
+    assert!(!mode(Mode::Complain).contains("warning"));
+    node.output("web", &text("khard-web-2"));
+    let words = mode(Mode::Enforce);
+    let apply = format!("khard apply {} --complain", dir.canonicalize().unwrap().display());
+    assert!(words.contains("holds khard-web-2 now; what was added there is not in khard-web-1"), "{words}");
+    assert!(words.contains(&apply) && words.contains("then name it where khard-web-1 is named"), "{words}");
+    node.apply(&[&dir]).unwrap();
+    let words = mode(Mode::Complain);
+    assert!(words.contains("holds khard-web-2 now") && !words.contains("khard apply"), "{words}");
+    fs::remove_dir_all(&dir).unwrap();
+    assert!(!mode(Mode::Enforce).contains("warning"), "nothing is known of what is gone");
+}
+
+#[test]
+fn a_ledger_of_an_earlier_khard_is_read_and_what_it_lists_can_be_removed() {
+    let node = Node::new();
+    let before = node.all();
+    let dir = node.output("web", &text("khard-web"));
+    node.apply(&[&dir]).unwrap();
+    let file = node.path("var/lib/khard/ledger.json");
+    let mut ledger: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    ledger["version"] = 2.into();
+    ledger.as_object_mut().unwrap().remove("origins").unwrap();
+    fs::write(&file, ledger.to_string()).unwrap();
+    assert!(!switch(&node.places, "khard-web", Mode::Complain).unwrap().to_text().contains("warning"));
+    remove(&node.places, &[dir.to_str().unwrap().to_owned()], &[], false).unwrap();
+    assert_eq!(node.all(), before);
+}
+
+#[test]
 fn a_folder_that_khard_made_goes_with_its_last_profile_and_no_other_does() {
     let of_kubelet = "var/lib/kubelet/seccomp";
     let refused = |node: &Node| node.output("b", &format!("{}# REFUSED\n", text("khard-b")));
