@@ -9,7 +9,7 @@ use std::{
 use anyhow::Result;
 use khard_profile::apparmor_text::Mode;
 
-use crate::node::{self, ApplyOptions, Kind, Places};
+use crate::node::{self, ApplyOptions, Kind, NodeError, Places};
 
 /// Puts profiles into force on this node, so that they survive a reboot
 #[derive(Debug, clap::Args)]
@@ -37,7 +37,7 @@ pub(super) struct Args {
     /// Only profiles of this kind
     #[arg(long, value_name = "KIND")]
     only: Option<Kind>,
-    /// Where seccomp profiles go, in place of kubelets' own folders
+    /// Where seccomp profiles go, in place of kubelets' own folders; with --root, seen from there
     #[arg(long, value_name = "DIR")]
     seccomp_dir: Option<PathBuf>,
     /// Also over what khard did not write, and over what confines running processes
@@ -52,8 +52,11 @@ pub(super) struct Args {
 }
 
 /// This machine's places, or an image's.
-pub(super) fn places(root: Option<&Path>) -> Places {
-    root.map_or_else(Places::here, Places::of_image)
+///
+/// # Errors
+/// When there is no such image.
+pub(super) fn places(root: Option<&Path>) -> Result<Places, NodeError> {
+    root.map_or_else(|| Ok(Places::here()), Places::of_image)
 }
 
 /// Runs the verb.
@@ -72,7 +75,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         only: args.only,
         seccomp_dir: args.seccomp_dir.clone(),
     };
-    let applied = node::apply(&places(args.root.as_deref()), &options)?;
+    let applied = node::apply(&places(args.root.as_deref())?, &options)?;
     write!(std::io::stdout().lock(), "{}", applied.to_text())?;
     Ok(ExitCode::SUCCESS)
 }

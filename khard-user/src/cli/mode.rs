@@ -44,7 +44,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         ModeArg::Complain => Mode::Complain,
         ModeArg::Enforce => Mode::Enforce,
     };
-    let switched = node::switch(&super::apply::places(args.root.as_deref()), &args.name, mode)?;
+    let switched = node::switch(&super::apply::places(args.root.as_deref())?, &args.name, mode)?;
     write!(std::io::stdout().lock(), "{}", switched.to_text())?;
     Ok(ExitCode::SUCCESS)
 }

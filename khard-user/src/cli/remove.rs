@@ -35,7 +35,7 @@ pub(super) struct Args {
 /// Runs the verb.
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     node::need_root()?;
-    let places = super::apply::places(args.root.as_deref());
+    let places = super::apply::places(args.root.as_deref())?;
     let needs = if places.kernel.is_some() && !args.force {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;

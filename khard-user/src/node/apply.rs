@@ -331,7 +331,7 @@ fn plan_profile(
     // What the ledger says of another file says nothing of this one.
     let (holds, text) = Holds::of(&file, known.filter(|_| old_file.is_none()))?;
     if holds == Holds::Others && !options.force {
-        return Err(NodeError::not_our_file(places, &file, known.is_some(), APPLY_FORCE));
+        return Err(NodeError::not_our_file(&file, known.is_some(), APPLY_FORCE));
     }
     let old_file = match old_file {
         Some(old) if Holds::of(&old, known)?.0 == Holds::Ours => Some(old),
@@ -405,7 +405,7 @@ fn plan_seccomp(
     options: &ApplyOptions,
 ) -> Result<Vec<PlannedSeccomp>, NodeError> {
     let (dirs, is_kubelets) = match &options.seccomp_dir {
-        Some(dir) => (vec![places.below_root(&absolute(dir))], false),
+        Some(dir) => (vec![places.named(dir)], false),
         None => (places.seccomp.clone(), true),
     };
     let mut planned = Vec::new();
@@ -418,7 +418,7 @@ fn plan_seccomp(
             let (holds, bytes) = Holds::of(&file, known)?;
             let is_same = bytes.as_deref() == Some(found.json.as_slice());
             if holds == Holds::Others && !is_same && !options.force {
-                return Err(NodeError::not_our_file(places, &file, known.is_some(), APPLY_FORCE));
+                return Err(NodeError::not_our_file(&file, known.is_some(), APPLY_FORCE));
             }
             let did = match (is_same, holds) {
                 (true, _) => Did::Nothing,

@@ -42,6 +42,9 @@ pub enum NodeError {
     /// An ordinary user.
     #[error("what is in force on a node is root's to change: run khard as root, for example with sudo")]
     NotRoot,
+    /// A mistyped root.
+    #[error("there is no folder {}: --root names the root of an image's file system, as it is mounted or unpacked here", .0.display())]
+    NoRoot(PathBuf),
     /// No AppArmor.
     #[error("AppArmor profiles cannot be loaded here: {0}")]
     NoAppArmor(String),
@@ -188,8 +191,8 @@ pub enum NodeError {
 }
 
 impl NodeError {
-    fn not_our_file(places: &Places, file: &std::path::Path, was_ours: bool, force: &'static str) -> Self {
-        let what = escape::terminal(apparmor::bytes_of(&places.as_booted(file)));
+    fn not_our_file(file: &std::path::Path, was_ours: bool, force: &'static str) -> Self {
+        let what = escape::terminal(apparmor::bytes_of(file));
         let why = if was_ours { "was changed since khard wrote it" } else { "was not written by khard" };
         Self::NotOurs { what, why, force }
     }

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::parser::Parser;
+use super::{NodeError, parser::Parser};
 use crate::{
     doctor::kubelet::{KNOWN_ROOTS, KubeletFacts},
     output::compile,
@@ -53,10 +53,16 @@ impl Places {
     }
 
     /// Those of an image's file system, from which a node will boot.
-    pub fn of_image(root: &Path) -> Self {
+    ///
+    /// # Errors
+    /// When it is not there: a mistyped root would become a new folder.
+    pub fn of_image(root: &Path) -> Result<Self, NodeError> {
+        if !root.is_dir() {
+            return Err(NodeError::NoRoot(root.to_owned()));
+        }
         let kubelets = KNOWN_ROOTS.iter().map(|known| below(root, Path::new(known)));
         let seccomp = kubelets.filter(|dir| dir.is_dir()).map(|dir| dir.join("seccomp")).collect();
-        Self { seccomp, kernel: None, ..Self::at(root, compile::find()) }
+        Ok(Self { seccomp, kernel: None, ..Self::at(root, compile::find()) })
     }
 
     /// Those below a root, with its kernel, and no kubelet.
@@ -77,6 +83,12 @@ impl Places {
             }),
             root: root.to_owned(),
         }
+    }
+
+    /// A path as a user names it: in an image, a relative one is taken from its root.
+    pub(super) fn named(&self, path: &Path) -> PathBuf {
+        let here = self.kernel.is_some().then(|| std::path::absolute(path).ok()).flatten();
+        self.below_root(here.as_deref().unwrap_or(path))
     }
 
     /// An absolute path below the root.

@@ -70,7 +70,7 @@ pub fn remove(places: &Places, what: &[String], needs: &[Needs], force: bool) ->
         if in_kernel != KernelHolds::Nothing {
             loaded.push(name);
         }
-        files.extend(removable(places, &file, &entry.sha256, force)?);
+        files.extend(removable(&file, &entry.sha256, force)?);
     }
     for file in &removed.seccomp {
         let Some(sha256) = ledger.seccomp.get(file) else {
@@ -79,7 +79,7 @@ pub fn remove(places: &Places, what: &[String], needs: &[Needs], force: bool) ->
         if let Some(need) = needs.iter().find(|need| need.file == *file).filter(|_| !force) {
             return Err(NodeError::Needed { path: file.clone(), container: shown(&need.container) });
         }
-        files.extend(removable(places, &places.below_root(file), sha256, force)?);
+        files.extend(removable(&places.below_root(file), sha256, force)?);
     }
     ledger.forget(&removed.apparmor, &removed.seccomp);
     for name in what {
@@ -106,10 +106,10 @@ pub fn remove(places: &Places, what: &[String], needs: &[Needs], force: bool) ->
 }
 
 /// A file that is there and may go.
-fn removable(places: &Places, file: &Path, sha256: &str, force: bool) -> Result<Option<PathBuf>, NodeError> {
+fn removable(file: &Path, sha256: &str, force: bool) -> Result<Option<PathBuf>, NodeError> {
     match Holds::of(file, Some(sha256))?.0 {
         Holds::Nothing => Ok(None),
-        Holds::Others if !force => Err(NodeError::not_our_file(places, file, true, REMOVE_FORCE)),
+        Holds::Others if !force => Err(NodeError::not_our_file(file, true, REMOVE_FORCE)),
         _ => Ok(Some(file.to_owned())),
     }
 }

@@ -85,7 +85,7 @@ pub fn switch(places: &Places, name: &str, mode: Mode) -> Result<Switched, NodeE
     let Some(entry) = ledger.apparmor.get_mut(name) else { return Err(NodeError::Unknown(shown(name))) };
     let file = places.below_root(&entry.file);
     let (Holds::Ours, Some(old)) = Holds::of(&file, Some(&entry.sha256))? else {
-        return Err(NodeError::not_our_file(places, &file, true, FORCE));
+        return Err(NodeError::not_our_file(&file, true, FORCE));
     };
     if let Some(error) = KernelHolds::of(places, name, Some(entry))?.not_ours(name, FORCE) {
         return Err(error);

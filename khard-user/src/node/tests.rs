@@ -500,6 +500,26 @@ fn an_image_gets_files_and_what_boots_from_it_is_khards() {
 }
 
 #[test]
+fn an_image_has_to_be_there_and_its_paths_are_named_with_its_root_or_seen_from_it() {
+    let node = Node::new();
+    let nowhere = node.path("nowhere");
+    let error = Places::of_image(&nowhere).unwrap_err().to_string();
+    assert!(error.contains(nowhere.to_str().unwrap()) && !nowhere.exists(), "{error}");
+    let image = Places { parser: node.places.parser.clone(), ..Places::of_image(&node.places.root).unwrap() };
+    let dir = node.output("web", &text("khard-web"));
+    for (named, is_at) in [("etc/relative", "etc/relative"), ("/etc/absolute", "etc/absolute")] {
+        let applied =
+            apply(&image, &ApplyOptions { seccomp_dir: Some(named.into()), ..options(&[&dir]) }).unwrap();
+        let file = applied.seccomp[0].file.strip_prefix("/").unwrap();
+        assert!(file.starts_with(is_at) && node.path(file.to_str().unwrap()).is_file(), "{named}");
+    }
+    fs::write(node.path("etc/apparmor.d/khard-web"), "by hand").unwrap();
+    let error = apply(&image, &options(&[&dir])).unwrap_err().to_string();
+    let file = node.path("etc/apparmor.d/khard-web");
+    assert!(error.contains(&format!("{} was changed since", file.display())), "{error}");
+}
+
+#[test]
 fn what_survives_a_reboot_is_told_by_who_loads_it() {
     let node = Node::new();
     let dir = node.output("web", &text("khard-web"));
