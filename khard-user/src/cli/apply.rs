@@ -61,7 +61,7 @@ pub(super) fn places(root: Option<&Path>) -> Result<Places, NodeError> {
 
 /// Runs the verb.
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    node::need_root()?;
+    node::need_root("change")?;
     let mode = match (args.complain, args.enforce) {
         (true, _) => Some(Mode::Complain),
         (_, true) => Some(Mode::Enforce),

@@ -39,7 +39,7 @@ enum ModeArg {
 
 /// Runs the verb.
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    node::need_root()?;
+    node::need_root("change")?;
     let mode = match args.mode {
         ModeArg::Complain => Mode::Complain,
         ModeArg::Enforce => Mode::Enforce,

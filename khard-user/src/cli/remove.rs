@@ -34,7 +34,7 @@ pub(super) struct Args {
 
 /// Runs the verb.
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    node::need_root()?;
+    node::need_root("change")?;
     let places = super::apply::places(args.root.as_deref())?;
     let needs = if places.kernel.is_some() && !args.force {
         let runtime =

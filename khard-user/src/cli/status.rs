@@ -1,17 +1,18 @@
 //! `khard status`.
 
-use std::{io::Write, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result};
 
-use crate::node::{self, Places, Status};
+use crate::node::{self, Status};
 
 /// What is in force on this node: AppArmor profiles, what they confine, and containers' seccomp filters
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   khard status
-  khard status --json | jq '.profiles[] | select(.khard)'")]
+  khard status --json | jq '.profiles[] | select(.khard)'
+  khard status --root /mnt/image                  # what a node that boots from it will have of khard's")]
 pub(super) struct Args {
     /// Print the facts as JSON
     #[arg(long)]
@@ -19,14 +20,18 @@ pub(super) struct Args {
     /// The container runtime's socket, a CRI's or Docker's, as `unix:///path`
     #[arg(long, value_name = "ENDPOINT")]
     runtime_endpoint: Option<String>,
+    /// The root of an image's file system: what khard has written there
+    #[arg(long, value_name = "DIR", conflicts_with = "runtime_endpoint")]
+    root: Option<PathBuf>,
 }
 
 /// Runs the verb.
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    node::need_root()?;
+    node::need_root("see")?;
+    let places = super::apply::places(args.root.as_deref())?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
-    let status = runtime.block_on(Status::gather(&Places::here(), args.runtime_endpoint.as_deref()));
+    let status = runtime.block_on(Status::gather(&places, args.runtime_endpoint.as_deref()));
     let text = if args.json { serde_json::to_string_pretty(&status)? + "\n" } else { node::render(&status) };
     std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")?;
     Ok(ExitCode::SUCCESS)

@@ -39,9 +39,9 @@ use crate::{
 /// Something cannot be done on this node.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
-    /// An ordinary user.
-    #[error("what is in force on a node is root's to change: run khard as root, for example with sudo")]
-    NotRoot,
+    /// An ordinary user; to do what.
+    #[error("what is in force on a node is root's to {0}: run khard as root, for example with sudo")]
+    NotRoot(&'static str),
     /// A mistyped root.
     #[error("there is no folder {}: --root names the root of an image's file system, as it is mounted or unpacked here", .0.display())]
     NoRoot(PathBuf),
@@ -138,8 +138,13 @@ pub enum NodeError {
         container: String,
     },
     /// Not in the ledger.
-    #[error("khard has not put {0} into force here: `khard status` lists what it has")]
-    Unknown(String),
+    #[error("khard has not put {what} into force here: `{status}` lists what it has")]
+    Unknown {
+        /// As it was named, escaped.
+        what: String,
+        /// The command that tells.
+        status: String,
+    },
     /// It would not be what was asked for after the next boot.
     #[error("{} makes the next boot {does}: remove it first", path.display())]
     Overridden {
@@ -191,6 +196,14 @@ pub enum NodeError {
 }
 
 impl NodeError {
+    fn unknown(places: &Places, what: &str) -> Self {
+        let root = match places.kernel {
+            Some(_) => String::new(),
+            None => format!(" --root {}", escape::shell(apparmor::bytes_of(&places.root))),
+        };
+        Self::Unknown { what: shown(what), status: format!("khard status{root}") }
+    }
+
     fn not_our_file(file: &std::path::Path, was_ours: bool, force: &'static str) -> Self {
         let what = escape::terminal(apparmor::bytes_of(file));
         let why = if was_ours { "was changed since khard wrote it" } else { "was not written by khard" };
@@ -215,12 +228,12 @@ fn shown(name: &str) -> String {
     escape::terminal(name.as_bytes())
 }
 
-/// Whether it may be tried at all.
+/// Whether it may be tried at all; `to` says what.
 ///
 /// # Errors
 /// For ordinary users.
-pub fn need_root() -> Result<(), NodeError> {
-    if rustix::process::geteuid().is_root() { Ok(()) } else { Err(NodeError::NotRoot) }
+pub fn need_root(to: &'static str) -> Result<(), NodeError> {
+    if rustix::process::geteuid().is_root() { Ok(()) } else { Err(NodeError::NotRoot(to)) }
 }
 
 /// Opens a folder of the system by the path of a file in it, and tells the file's name.

@@ -58,7 +58,7 @@ pub fn remove(places: &Places, what: &[String], needs: &[Needs], force: bool) ->
     let mut files = Vec::new();
     let mut loaded = Vec::new();
     for name in &removed.apparmor {
-        let Some(entry) = ledger.apparmor.get(name) else { return Err(NodeError::Unknown(shown(name))) };
+        let Some(entry) = ledger.apparmor.get(name) else { return Err(NodeError::unknown(places, name)) };
         let file = places.below_root(&entry.file);
         let in_kernel = KernelHolds::of(places, name, Some(entry))?;
         if !force {
@@ -74,7 +74,7 @@ pub fn remove(places: &Places, what: &[String], needs: &[Needs], force: bool) ->
     }
     for file in &removed.seccomp {
         let Some(sha256) = ledger.seccomp.get(file) else {
-            return Err(NodeError::Unknown(file.display().to_string()));
+            return Err(NodeError::unknown(places, &file.to_string_lossy()));
         };
         if let Some(need) = needs.iter().find(|need| need.file == *file).filter(|_| !force) {
             return Err(NodeError::Needed { path: file.clone(), container: shown(&need.container) });
@@ -139,7 +139,7 @@ fn meant(places: &Places, ledger: &Ledger, name: &str) -> Result<Removed, NodeEr
         let last = path.file_name().unwrap_or_default().to_string_lossy();
         let could_be = path.is_dir() || is_profile_name(last.strip_suffix(".json").unwrap_or(&last));
         if !could_be || is_there(places, &profiles, &files)? {
-            return Err(NodeError::Unknown(shown(name)));
+            return Err(NodeError::unknown(places, name));
         }
         absent.push(name.to_owned());
     }

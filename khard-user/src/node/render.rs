@@ -191,9 +191,15 @@ pub fn render(status: &Status) -> String {
     let _ = writeln!(out, "AppArmor: {on}");
     let parser = status.parser.as_deref().map_or("none: install the package apparmor".to_owned(), path);
     let _ = writeln!(out, "apparmor_parser: {parser}");
-    let at_boot = status.why_not_at_boot.as_deref().map_or("profiles are loaded at boot".to_owned(), shown);
-    let _ = writeln!(out, "reboot: {at_boot}");
-    let _ = writeln!(out, "security modules: {}", shown(status.security_modules.join(",")));
+    // Without AppArmor, why is said already.
+    if status.apparmor_missing.is_none() || status.in_image {
+        let at_boot =
+            status.why_not_at_boot.as_deref().map_or("profiles are loaded at boot".to_owned(), shown);
+        let _ = writeln!(out, "{}: {at_boot}", if status.in_image { "boot" } else { "reboot" });
+    }
+    if !status.in_image {
+        let _ = writeln!(out, "security modules: {}", shown(status.security_modules.join(",")));
+    }
     if let Some(runtime) = &status.runtime {
         let _ = writeln!(out, "container runtime: {}", shown(runtime));
     }
@@ -215,7 +221,9 @@ pub fn render(status: &Status) -> String {
             let _ = writeln!(out, "  {} {comm}  {profile}: {}", process.pid, process.why);
         }
     }
-    let _ = writeln!(out, "\nContainers: {}", status.containers.len());
+    if !status.in_image {
+        let _ = writeln!(out, "\nContainers: {}", status.containers.len());
+    }
     for container in &status.containers {
         one_container(&mut out, container);
     }
@@ -237,7 +245,7 @@ pub fn render(status: &Status) -> String {
 }
 
 fn profiles(out: &mut String, status: &Status) {
-    if status.apparmor_missing.is_some() {
+    if status.apparmor_missing.is_some() && !status.in_image {
         return;
     }
     let mut modes: Vec<_> = status.profiles.iter().map(|profile| profile.mode.as_str()).collect();
@@ -260,8 +268,10 @@ fn one_profile(out: &mut String, profile: &LoadedProfile, status: &Status) {
             let _ = write!(out, "  by khard, but {changed}");
         }
         Some(Ours { why_not_at_boot: Some(why), .. }) => {
-            let _ = write!(out, "  by khard; gone after a reboot: {}", shown(why));
+            let gone = if status.in_image { "not loaded at boot" } else { "gone after a reboot" };
+            let _ = write!(out, "  by khard; {gone}: {}", shown(why));
         }
+        Some(_) if status.in_image => out.push_str("  by khard; loaded at boot"),
         Some(_) => out.push_str("  by khard; loaded again at boot"),
     }
     out.push('\n');

@@ -6,7 +6,10 @@ use std::{
     path::PathBuf,
 };
 
-use khard_profile::{Bytes, apparmor_text};
+use khard_profile::{
+    Bytes,
+    apparmor_text::{self, ParsedProfile},
+};
 use serde::Serialize;
 
 use super::{
@@ -17,12 +20,15 @@ use super::{
     ledger::{Holds, Ledger},
     places::Places,
     processes::{self, Process},
+    read_if_there,
 };
 use crate::{causes::with_causes, kernel};
 
 /// Everything.
 #[derive(Clone, Debug, Serialize)]
 pub struct Status {
+    /// Whether it is an image's, in which nothing runs.
+    pub(super) in_image: bool,
     /// The kernel's security modules, in their order.
     pub(super) security_modules: Vec<String>,
     /// Why there are no AppArmor profiles here; `None`: there can be.
@@ -35,7 +41,7 @@ pub struct Status {
     pub(super) unknown: Vec<String>,
     /// The runtime that told of containers.
     pub(super) runtime: Option<String>,
-    /// Profiles in the kernel.
+    /// Profiles in the kernel; of an image, those that khard has written there.
     pub(super) profiles: Vec<LoadedProfile>,
     /// Profiles that somebody counts on and the kernel does not have.
     pub(super) not_loaded: Vec<NotLoaded>,
@@ -47,7 +53,7 @@ pub struct Status {
     pub(super) seccomp: Vec<SeccompFile>,
 }
 
-/// One profile in the kernel.
+/// One profile in the kernel, or for one.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct LoadedProfile {
     pub(super) name: Bytes,
@@ -123,7 +129,11 @@ impl Status {
             );
         }
         let mut containers = containers::of_processes(&processes);
-        let asked = containers::ask_runtime(&mut containers, runtime_endpoint).await;
+        // The runtime of this machine knows nothing of an image.
+        let asked = match places.kernel {
+            Some(_) => containers::ask_runtime(&mut containers, runtime_endpoint).await,
+            None => containers::Asked::default(),
+        };
         unknown.extend(
             asked.problems.into_iter().map(|problem| format!("what the container runtime knows: {problem}")),
         );
@@ -144,13 +154,24 @@ impl Status {
         });
         let details = kernel.map(Details::all).unwrap_or_default();
         let containers: Vec<_> = containers.into_values().collect();
+        let modes = match places.kernel {
+            Some(_) => loaded.modes.clone(),
+            None => written_modes(places, &ledger),
+        };
         Self {
-            security_modules: kernel::security_modules().unwrap_or_default(),
+            in_image: places.kernel.is_none(),
+            security_modules: places
+                .kernel
+                .as_ref()
+                .and_then(|_| kernel::security_modules().ok())
+                .unwrap_or_default(),
             parser: places.parser.as_ref().map(|parser| parser.program.clone()),
-            why_not_at_boot: boot::why_not(places, &places.profiles.join("any")),
+            why_not_at_boot: match (&places.kernel, &apparmor_missing) {
+                (Some(_), Some(missing)) => Some(missing.clone()),
+                _ => boot::why_not(places, &places.profiles.join("any")),
+            },
             runtime: asked.runtime,
-            profiles: loaded
-                .modes
+            profiles: modes
                 .iter()
                 .map(|(name, mode)| loaded_profile(places, &ledger, name, mode, &processes))
                 .collect(),
@@ -178,6 +199,17 @@ impl Status {
         };
         self.containers.iter().filter_map(need).collect()
     }
+}
+
+/// The modes that profiles of an image have by their texts.
+fn written_modes(places: &Places, ledger: &Ledger) -> BTreeMap<Bytes, String> {
+    let modes = ledger.apparmor.iter().map(|(name, entry)| {
+        let text = read_if_there(&places.below_root(&entry.file)).ok().flatten();
+        let profile = text.and_then(|text| ParsedProfile::parse(&text).ok());
+        let mode = profile.map_or("unknown", |profile| profile.flags.mode.in_kernel());
+        (Bytes::from(name.as_str()), mode.to_owned())
+    });
+    modes.collect()
 }
 
 fn loaded_profile(

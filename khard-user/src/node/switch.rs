@@ -78,11 +78,11 @@ pub fn switch(places: &Places, name: &str, mode: Mode) -> Result<Switched, NodeE
     }
     let parser = places.parser.as_ref().ok_or(NodeError::NoParser)?;
     if !Ledger::read(places)?.apparmor.contains_key(name) {
-        return Err(NodeError::Unknown(shown(name)));
+        return Err(NodeError::unknown(places, name));
     }
     let _lock = Lock::take(places)?;
     let mut ledger = Ledger::read(places)?;
-    let Some(entry) = ledger.apparmor.get_mut(name) else { return Err(NodeError::Unknown(shown(name))) };
+    let Some(entry) = ledger.apparmor.get_mut(name) else { return Err(NodeError::unknown(places, name)) };
     let file = places.below_root(&entry.file);
     let (Holds::Ours, Some(old)) = Holds::of(&file, Some(&entry.sha256))? else {
         return Err(NodeError::not_our_file(&file, true, FORCE));

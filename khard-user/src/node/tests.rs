@@ -252,7 +252,7 @@ fn a_loaded_profile_of_the_same_name_is_not_touched() {
     assert!(error.to_string().contains("the profile other in the kernel was not loaded by khard"), "{error}");
     assert_eq!(node.all(), before);
     let error = remove(&node.places, &["other".to_owned()], &[], true).unwrap_err();
-    assert!(matches!(error, NodeError::Unknown(_)), "{error}");
+    assert!(matches!(error, NodeError::Unknown { .. }), "{error}");
     assert_eq!(node.all(), before);
 }
 
@@ -519,6 +519,23 @@ fn an_image_has_to_be_there_and_its_paths_are_named_with_its_root_or_seen_from_i
     assert!(error.contains(&format!("{} was changed since", file.display())), "{error}");
 }
 
+#[tokio::test]
+async fn the_status_of_an_image_is_what_khard_has_written_there_and_nothing_of_this_machine() {
+    let node = Node::new();
+    let image = Places { kernel: None, ..node.places.clone() };
+    let dir = node.output("web", &text("khard-web"));
+    apply(&image, &ApplyOptions { mode: Some(Mode::Complain), ..options(&[&dir]) }).unwrap();
+    let words = render(&Status::gather(&image, None).await);
+    assert!(words.contains("Profiles: 1 (1 complain)\n  khard-web  complain  by khard; "), "{words}");
+    assert!(words.contains("seccomp profiles that khard wrote\n  /var/lib/kubelet/seccomp/"), "{words}");
+    for of_this_machine in ["security modules", "Containers", "container runtime", "not known"] {
+        assert!(!words.contains(of_this_machine), "{words}");
+    }
+    let error = switch(&image, "nope", Mode::Enforce).unwrap_err().to_string();
+    let status = format!("`khard status --root {}`", image.root.display());
+    assert!(error.contains(&status), "{error}");
+}
+
 #[test]
 fn what_survives_a_reboot_is_told_by_who_loads_it() {
     let node = Node::new();
@@ -585,7 +602,8 @@ async fn the_status_says_what_confines_whom_and_what_is_missing() {
     assert!(words.contains("not known: what the container runtime knows"), "{words}");
     node.places.parser.as_ref().unwrap().unload("khard-web").unwrap();
     fs::write(node.path("sys/module/apparmor/parameters/enabled"), "N\n").unwrap();
-    assert!(render(&gather().await).contains("AppArmor is not active in this kernel"));
+    let words = render(&gather().await);
+    assert!(words.contains("AppArmor is not active in this kernel") && !words.contains("reboot:"), "{words}");
     fs::write(node.path("sys/module/apparmor/parameters/enabled"), "Y\n").unwrap();
     let words = render(&gather().await);
     assert!(words.contains("Not loaded, though counted on\n  khard-web  by khard\n"), "{words}");
