@@ -40,7 +40,7 @@ pub fn markdown(bytes: &[u8]) -> String {
 pub fn shell(bytes: &[u8]) -> String {
     let text = terminal(bytes);
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,=".contains(c);
-    if !text.is_empty() && !text.starts_with('-') && text.chars().all(plain) {
+    if !text.is_empty() && text.chars().all(plain) {
         return text;
     }
     format!("'{}'", text.replace('\'', r"'\''"))
@@ -117,7 +117,7 @@ mod tests {
     fn a_shell_gets_one_word() {
         assert_eq!(shell(b"profiles-out/web/nginx"), "profiles-out/web/nginx");
         assert_eq!(shell(b"a b; rm 'x'"), r"'a b; rm '\''x'\'''");
-        assert_eq!([shell(b""), shell(b"-x")], ["''", "'-x'"]);
+        assert_eq!([shell(b""), shell(b"--x=y")], ["''", "--x=y"]);
     }
 
     #[test]

@@ -28,6 +28,9 @@ impl Engine {
     }
 }
 
+/// Why a command or cgroup gets no AppArmor profile here.
+const NO_APPARMOR: &str = "its AppArmor profile is left out: it was recorded outside of a container, so that it is about the host's files. `khard trace -- docker run …` records a container";
+
 /// What was recorded, each by the name of its service.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Docker {
@@ -38,11 +41,18 @@ impl Docker {
     /// Brings recordings together.
     ///
     /// # Errors
-    /// When two have the same name.
+    /// When two have the same name, or one has nothing that a container can be started with.
     pub fn new(shipments: Vec<Shipment>) -> Result<Self, ShipError> {
         let mut services = BTreeMap::new();
-        for shipment in shipments {
+        for mut shipment in shipments {
             let name = service(&shipment.subject);
+            // It names the host's paths, and lacks what a runtime needs to start and stop a container under it.
+            if !shipment.subject.is_container() && shipment.apparmor.take().is_some() {
+                if shipment.seccomp.is_none() {
+                    return Err(ShipError::NotOfContainer(name));
+                }
+                shipment.warnings.push(NO_APPARMOR.to_owned());
+            }
             if services.insert(name.clone(), shipment).is_some() {
                 return Err(ShipError::TwoRecordings(name));
             }
@@ -109,8 +119,8 @@ impl Docker {
     pub fn bundle(&self, out: &Path) -> Bundle {
         let path = |name: &str| shell(out.join(name).as_os_str().as_encoded_bytes());
         let head = [
-            "Profiles that khard made of recordings. Name this file after your own: docker compose -f compose.yaml -f THIS.".to_owned(),
-            "Paths are taken from the folder of the first of them: put the .json files there. Load AppArmor's profiles first, on the machine".to_owned(),
+            "Profiles that khard made of recordings. Name this file after your own: docker compose -f compose.yaml -f THIS up -d.".to_owned(),
+            "Paths are taken from the folder of the first of them: copy the .json files there. Load AppArmor's profiles first, on the machine".to_owned(),
             "that runs the containers: apparmor_parser -r -W FILE. Without them, or without a file, a container does not start.".to_owned(),
         ];
         let head =
@@ -144,7 +154,14 @@ impl Docker {
                 steps.push(format!("{or}{}", words.join(" ")));
             }
         }
-        steps.push(format!("or, with Compose: docker compose -f compose.yaml -f {}", path("compose.yaml")));
+        // Compose takes their paths from the folder of the first file.
+        let json = self.services.values().filter_map(|shipment| shipment.seccomp.as_ref());
+        let json: Vec<String> = json.map(|seccomp| path(&seccomp.file())).collect();
+        let copy = if json.is_empty() { String::new() } else { format!("cp {} . && ", json.join(" ")) };
+        steps.push(format!(
+            "or, with Compose, in the folder of your compose.yaml: {copy}docker compose -f compose.yaml -f {} up -d",
+            path("compose.yaml")
+        ));
         if self.suggestions().is_some() {
             steps.push(format!(
                 "later: read {}, try it, and record again under it",

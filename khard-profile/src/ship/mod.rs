@@ -44,6 +44,11 @@ pub enum ShipError {
     /// Neither.
     #[error("there is no profile beside the recording: make them with `khard generate`")]
     NoProfile,
+    /// What is for no container.
+    #[error(
+        "{0:?} was recorded outside of a container, so that its AppArmor profile is about the host's files: `khard trace -- docker run …` records a container"
+    )]
+    NotOfContainer(String),
     /// Only containers of pods are in Kubernetes.
     #[error(
         "this is a recording of a {0}, and Kubernetes has only containers of pods: record one with `khard trace --pod`, or use --to docker"

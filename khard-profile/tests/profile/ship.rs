@@ -182,6 +182,34 @@ fn the_files_for_docker_of_hostile_names() {
     insta::assert_snapshot!(shown(&docker.bundle(Path::new(OUT))));
 }
 
+#[test]
+fn an_apparmor_profile_of_the_host_is_shipped_to_no_container_and_that_is_said() {
+    let of_command = recording(
+        Subject::Command { program: "/usr/bin/sh".into() },
+        &["read"],
+        &[file("/etc/hosts", FileOp::Open, "r")],
+    );
+    let bundle = Docker::new(vec![shipment(&of_command)]).unwrap().bundle(Path::new("out"));
+    assert!(bundle.steps.iter().all(|step| !step.contains("apparmor")), "{:?}", bundle.steps);
+    assert!(bundle.warnings[0].contains("its AppArmor profile is left out"), "{:?}", bundle.warnings);
+    let mut without_seccomp = shipment(&of_command);
+    without_seccomp.seccomp = None;
+    assert_eq!(Docker::new(vec![without_seccomp]), Err(ShipError::NotOfContainer("sh".to_owned())));
+}
+
+#[test]
+fn compose_finds_its_files_by_the_step_that_is_printed() {
+    let bundle = Docker::new(web()).unwrap().bundle(Path::new("out"));
+    let step = bundle.steps.iter().find(|step| step.contains("with Compose")).unwrap();
+    let files = bundle.files.iter().map(|file| &file.path[0]);
+    for json in files.filter(|name| Path::new(name).extension().is_some_and(|end| end == "json")) {
+        assert!(step.contains(&format!(" out/{json} ")), "{step}");
+    }
+    assert!(step.ends_with(" . && docker compose -f compose.yaml -f out/compose.yaml up -d"), "{step}");
+    let run = bundle.steps.iter().find(|step| step.starts_with("docker run ")).unwrap();
+    assert!(run.starts_with("docker run --security-opt seccomp=out/khard-shop-web-"), "{run}");
+}
+
 /// The only names that are of the form: of an object's parts, and of what was recorded.
 fn strings(value: &Value, into: &mut BTreeSet<String>) {
     match value {

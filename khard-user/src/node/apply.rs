@@ -67,6 +67,8 @@ pub struct AppliedProfile {
     pub mode: Mode,
     /// Whether it has rules that refuse by name.
     pub denies: bool,
+    /// Whether it is for no container: it was recorded outside of them.
+    pub is_of_host: bool,
     /// Where its text is.
     pub file: PathBuf,
     /// What was done.
@@ -226,6 +228,7 @@ fn applied(places: &Places, profile: PlannedProfile) -> AppliedProfile {
         mode: profile.found.mode,
         file: places.as_booted(&profile.file),
         denies: profile.found.denies,
+        is_of_host: profile.found.is_of_host,
         did: profile.did,
     }
 }

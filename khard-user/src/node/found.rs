@@ -38,6 +38,8 @@ pub(super) struct AppArmor {
     pub(super) mode: Mode,
     /// Whether it refuses some things by name.
     pub(super) denies: bool,
+    /// Whether it was recorded outside of containers, and so is about the host's files.
+    pub(super) is_of_host: bool,
 }
 
 #[derive(Debug)]
@@ -109,7 +111,10 @@ impl Found {
         match self.apparmor.entry(name) {
             Entry::Occupied(mut same) if same.get().text == text => same.get_mut().sources.push(path),
             Entry::Occupied(other) => return Err(NodeError::Twice(first(&other.get().sources), path)),
-            Entry::Vacant(new) => drop(new.insert(AppArmor { sources: vec![path], text, mode, denies })),
+            Entry::Vacant(new) => {
+                let is_of_host = recorded(&path).is_some_and(|subject| !subject.is_container());
+                new.insert(AppArmor { sources: vec![path], text, mode, denies, is_of_host });
+            }
         }
         Ok(())
     }
@@ -148,19 +153,21 @@ fn profile_name_of(profile: &ParsedProfile) -> Result<String, &'static str> {
     }
 }
 
-/// Who was recorded, by the recording beside the profile; without one, the folder's own name has to do.
-fn subject_of(seccomp: &Path) -> Subject {
+/// Who was recorded, by the recording beside a profile.
+fn recorded(profile: &Path) -> Option<Subject> {
     #[derive(Deserialize)]
     struct Head {
         subject: Subject,
     }
-    let dir = seccomp.parent().unwrap_or(Path::new("/"));
-    let recording = input::read_limited(&dir.join(RECORDING_FILE)).ok();
-    recording.and_then(|json| serde_json::from_slice::<Head>(&json).ok()).map_or_else(
-        || {
-            let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
-            Subject::Command { program: dir.as_os_str().as_encoded_bytes().into() }
-        },
-        |head| head.subject,
-    )
+    let json = input::read_limited(&profile.with_file_name(RECORDING_FILE)).ok()?;
+    Some(serde_json::from_slice::<Head>(&json).ok()?.subject)
+}
+
+/// The same; without a recording, the folder's own name has to do.
+fn subject_of(seccomp: &Path) -> Subject {
+    recorded(seccomp).unwrap_or_else(|| {
+        let dir = seccomp.parent().unwrap_or(Path::new("/"));
+        let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+        Subject::Command { program: dir.as_os_str().as_encoded_bytes().into() }
+    })
 }

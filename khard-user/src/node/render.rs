@@ -69,6 +69,15 @@ impl Applied {
         if profile.mode == Mode::Complain && profile.denies {
             let _ = writeln!(out, "{DENIES_IN_COMPLAIN}");
         }
+        if profile.is_of_host {
+            let word = shell(profile.name.as_bytes());
+            let _ = writeln!(
+                out,
+                "  a command: aa-exec -p {word} -- COMMAND\n  a unit of systemd: AppArmorProfile={name}\n  \
+                 not for a container: it was recorded outside of one, and is about the host's files"
+            );
+            return;
+        }
         let _ = writeln!(out, "  Kubernetes: appArmorProfile: {{type: Localhost, localhostProfile: {name}}}");
         let option = shell(format!("apparmor={}", profile.name).as_bytes());
         let _ = writeln!(out, "  Docker, Podman: --security-opt {option}");

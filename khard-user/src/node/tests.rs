@@ -170,6 +170,23 @@ fn what_is_applied_is_on_disk_and_in_the_kernel_and_twice_is_once() {
 }
 
 #[test]
+fn what_was_recorded_outside_of_a_container_is_advised_for_none() {
+    let node = Node::new();
+    let dir = node.output("web", &text("khard-web"));
+    let words = |subject: &str| {
+        fs::write(dir.join("recording.json"), format!("{{\"subject\": {subject}}}")).unwrap();
+        node.apply(&[&dir]).unwrap().to_text()
+    };
+    let of_command = words(r#"{"kind": "command", "program": "/bin/sh"}"#);
+    assert!(of_command.contains("aa-exec -p khard-web -- COMMAND"), "{of_command}");
+    for of_containers in ["appArmorProfile", "apparmor=khard-web"] {
+        assert!(!of_command.contains(of_containers), "{of_command}");
+    }
+    let of_container = words(r#"{"kind": "docker", "name": "web", "name_from": "name"}"#);
+    assert!(of_container.contains("--security-opt apparmor=khard-web\n"), "{of_container}");
+}
+
+#[test]
 fn a_dry_run_changes_nothing() {
     let node = Node::new();
     let dir = node.output("web", &text("khard-web"));
