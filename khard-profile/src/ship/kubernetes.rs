@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::workload::is_dns_label;
 use super::{
     AppArmor, File, KubeVersion, Seccomp, ShipError, Shipment, Suggestions, Workload, kustomize, operator,
-    yaml,
+    operator_apparmor::Form, yaml,
 };
 use crate::escape::{shell, terminal};
 
@@ -91,6 +91,8 @@ const KUBELET_FOLDER: &str = "/var/lib/kubelet/seccomp";
 /// Stands for the annotation, among keys of a security context.
 const ANNOTATION: &str = "apparmor";
 const NODES: &str = "nodes";
+/// For the operator.
+const APPARMOR_RESOURCES: &str = "apparmorprofiles.yaml";
 
 impl Kubernetes {
     /// Brings containers together. `workload` and `init`, the names of init containers, are what the user says; without a workload, it is
@@ -229,6 +231,22 @@ impl Kubernetes {
                     .map(|seccomp| File::new(&[NODES, "seccomp", &seccomp.file()], seccomp.json.clone())),
             );
         }
+        let mut warnings = self.warnings();
+        if self.by_operator && self.apparmor().next().is_some() {
+            let mut documents = Vec::new();
+            for Container { name, shipment, .. } in &self.containers {
+                let Some(apparmor) = &shipment.apparmor else { continue };
+                let form = Form::new(apparmor)?;
+                if !form.missing.is_empty() {
+                    let n = form.missing.len();
+                    warnings.push(format!(
+                        "{name}: the operator's form of its AppArmor profile lacks {n} of its rules or parts, which {APPARMOR_RESOURCES} names"
+                    ));
+                }
+                documents.push(form.document());
+            }
+            files.push(File::new(&[APPARMOR_RESOURCES], documents.join("---\n")));
+        }
         let apparmor = self.apparmor();
         files.extend(
             apparmor.map(|apparmor| File::new(&[NODES, "apparmor", &apparmor.file()], apparmor.text.clone())),
@@ -241,7 +259,7 @@ impl Kubernetes {
             title: format!("{} in the namespace {}", self.workload, self.namespace),
             contents: contents.collect(),
             steps: self.steps(out),
-            warnings: self.warnings(),
+            warnings,
             files,
         })
     }
@@ -349,12 +367,18 @@ impl Kubernetes {
             });
         }
         if self.apparmor().next().is_some() {
-            let other =
-                if self.by_operator { " (an AppArmorProfile of the operator takes no text)" } else { "" };
-            lines.push(format!(
-                "on every node: the files of {} to /etc/apparmor.d, each loaded by apparmor_parser -r -W FILE{other}",
+            let by_hand = format!(
+                "on every node: the files of {} to /etc/apparmor.d, each loaded by apparmor_parser -r -W FILE",
                 path("nodes/apparmor")
-            ));
+            );
+            lines.push(if self.by_operator {
+                format!(
+                    "kubectl apply -f {}, and wait until `kubectl get apparmorprofiles` says Installed for each; or, for khard's own rules under the same names, {by_hand}",
+                    path(APPARMOR_RESOURCES)
+                )
+            } else {
+                by_hand
+            });
         }
         lines
     }

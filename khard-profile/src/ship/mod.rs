@@ -5,6 +5,7 @@ mod docker;
 mod kubernetes;
 mod kustomize;
 mod operator;
+mod operator_apparmor;
 mod suggest;
 mod workload;
 mod yaml;

@@ -1,8 +1,7 @@
 //! Owns a seccomp profile as a `SeccompProfile` of the security-profiles-operator. Knows nothing else of the operator.
 //!
 //! The form of its API's v1, since 1.0 the only one that stays (`api/seccompprofile/v1/seccompprofile_types.go`): a resource of the cluster,
-//! without a field for `defaultErrnoRet`. There is no such form of khard's AppArmor profiles: an `AppArmorProfile` takes no text, and its
-//! lists cannot say most rules (`api/apparmorprofile/v1/apparmorprofile_types.go`).
+//! without a field for `defaultErrnoRet`.
 
 use std::collections::BTreeSet;
 

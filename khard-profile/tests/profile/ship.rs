@@ -182,6 +182,83 @@ fn the_files_for_docker_of_hostile_names() {
     insta::assert_snapshot!(shown(&docker.bundle(Path::new(OUT))));
 }
 
+/// Rules of every kind: what the operator's lists can say, what they say otherwise, and what they cannot.
+const OF_EVERY_KIND: &str = "\
+abi <abi/3.0>,
+include <tunables/global>
+
+profile khard-shop-web-nginx-0123abcd flags=(attach_disconnected,complain) {
+  include <abstractions/base>
+  include <abstractions/nameservice>
+  capability net_bind_service setuid,
+  network inet stream,
+  network inet6 dgram,
+  network netlink raw,
+  network unix stream,
+  signal (receive) peer=unconfined,
+  signal (receive) peer=runc,
+  ptrace (readby) peer=other,
+  ptrace (read) peer=other,
+  mount fstype=tmpfs -> /mnt/,
+  \"/bin/sh\" ix,
+  \"/bin/sh\" r,
+  \"/bin/other\" px,
+  \"/lib/libc.so.6\" mr,
+  \"/etc/passwd\" r,
+  \"/srv/pages/\" r,
+  \"/srv/pages/*\" r,
+  \"/srv/pages/counter\" rw,
+  \"/var/log/web.log\" a,
+  \"/var/log/old/**\" w,
+  \"/var/log/old/read\" r,
+  \"/run/web.lock\" rwk,
+  \"/run/lock\" rk,
+  \"/run/link\" l,
+  owner \"/home/web/file\" r,
+  \"/proc/@{pid}/status\" r,
+  \"/proc/sys/net/core/somaxconn\" w,
+  \"/data/{a,b}\" r,
+  \"/data/two words\" r,
+  \"/data/\\033\" r,
+  deny \"/etc/shadow\" r,
+}
+";
+
+fn operators_apparmor(text: &str) -> String {
+    let recording = recording(of_web("nginx"), &["read"], &[]);
+    let shipment = Shipment::new(&recording, None, Some(text.into())).unwrap();
+    let bundle = Kubernetes::new(vec![shipment], None, &[], "1.30".parse().unwrap(), true)
+        .unwrap()
+        .bundle(Path::new(OUT))
+        .unwrap();
+    let file = bundle.files.iter().find(|file| file.path == ["apparmorprofiles.yaml"]).unwrap();
+    let steps = [bundle.warnings, bundle.steps].concat().join("\n");
+    format!("{steps}\n\n{}", String::from_utf8(file.content.clone()).unwrap())
+}
+
+#[test]
+fn the_operators_form_of_an_apparmor_profile_names_what_it_cannot_say() {
+    insta::assert_snapshot!(operators_apparmor(OF_EVERY_KIND));
+}
+
+/// By the pattern of the API's lists of paths: `api/apparmorprofile/v1/apparmorprofile_types.go`.
+#[test]
+fn a_path_of_the_operators_apparmor_resources_is_one_that_its_api_takes_and_any_other_is_named() {
+    let mut rules = String::new();
+    for c in 0x20..0x7f_u8 {
+        let _ = writeln!(rules, "  \"/x{}y\" r,", khard_profile::escape::apparmor(&[c]));
+    }
+    let text = operators_apparmor(&format!("profile khard-x {{\n{rules}}}\n"));
+    let (comments, resource): (Vec<_>, Vec<_>) = text.lines().partition(|line| line.starts_with('#'));
+    let taken = |c: char| c.is_ascii_alphanumeric() || "_./+@-".contains(c);
+    let listed = resource.iter().filter_map(|line| line.trim().strip_prefix("- "));
+    let listed: BTreeSet<&str> = listed.map(|path| path.trim_matches('"')).collect();
+    let wanted: BTreeSet<String> =
+        (0x20..0x7f_u8).map(char::from).filter(|c| taken(*c)).map(|c| format!("/x{c}y")).collect();
+    assert_eq!(listed, wanted.iter().map(String::as_str).collect());
+    assert_eq!(comments.iter().filter(|line| line.starts_with("# - ")).count(), 0x5f - wanted.len());
+}
+
 #[test]
 fn an_apparmor_profile_of_the_host_is_shipped_to_no_container_and_that_is_said() {
     let of_command = recording(

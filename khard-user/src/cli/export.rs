@@ -31,7 +31,7 @@ Examples:
   khard export profiles-out/web --to kubernetes                 # a patch for each container recorded there
   khard export profiles-out/web/nginx profiles-out/web/setup --init setup --to kubernetes -o deploy/khard
   khard export profiles-out/db --to kubernetes --workload statefulset/db --kube-version 1.27
-  khard export profiles-out/web --to operator                   # for the security-profiles-operator
+  khard export profiles-out/web --to operator                   # resources of the security-profiles-operator
   khard export profiles-out/nginx --to docker
 
 Kubernetes below 1.30 names AppArmor profiles by annotation, which is written for such a --kube-version.")]
@@ -67,7 +67,7 @@ pub(super) struct Args {
 enum Form {
     /// Files for the nodes, a patch of the pod template, and a kustomize component
     Kubernetes,
-    /// The same, with seccomp profiles as resources of the security-profiles-operator
+    /// The same, with profiles as resources of the security-profiles-operator; it says what its form of AppArmor's lacks
     Operator,
     /// Options for docker run and podman run, and a fragment for Compose
     Docker,
@@ -171,7 +171,8 @@ fn shipment(dir: &Path, only: Option<Kind>) -> Result<Shipment> {
 }
 
 /// Files that an earlier export may have written and this one does not: they would pass for this one's.
-const OPTIONAL: [&str; 3] = ["suggestions.yaml", "seccompprofiles.yaml", "compose.suggestions.yaml"];
+const OPTIONAL: [&str; 4] =
+    ["suggestions.yaml", "seccompprofiles.yaml", "apparmorprofiles.yaml", "compose.suggestions.yaml"];
 
 fn write(bundle: &Bundle, out: &OutDir) -> Result<()> {
     for name in OPTIONAL {
