@@ -4,9 +4,17 @@ use anyhow::{Context, Result};
 use std::{io::Write, process::ExitCode};
 
 /// Show what this machine allows, and what of khard works here
-///
-/// Exit status: 0 if khard can record here, 1 if it cannot.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  khard doctor
+  khard doctor --json | jq '.abilities[] | select(.works | not)'          # what does not work, and why
+  khard doctor --json | jq '.programs.hooks[] | select(.by == null)'      # what is not seen, and why
+  khard doctor --runtime-endpoint unix:///run/k3s/containerd/containerd.sock
+
+Every fact is tried where that does no harm: programs are loaded and attached for a moment.
+
+Exit status: 0 khard can record here; 1 it cannot; 2 an error.")]
 pub(super) struct Args {
     /// Print the facts as JSON
     #[arg(long)]

@@ -31,8 +31,10 @@ pub(crate) struct HookFacts {
     pub(crate) name: &'static str,
     /// Its class of accesses.
     pub(crate) class: &'static str,
-    /// The means, or why there is none.
-    pub(crate) by: Result<&'static str, String>,
+    /// The means.
+    pub(crate) by: Option<&'static str>,
+    /// Why there is none.
+    pub(crate) why_not: Option<String>,
 }
 
 impl ProgramFacts {
@@ -76,13 +78,33 @@ fn try_plan(plan: &AttachPlan) -> (bool, Outcome, Outcome, Vec<HookFacts>) {
 
 fn hooks(bpf: &Bpf) -> Vec<HookFacts> {
     let facts = |(hook, watched): &(&'static Hook, Watched)| {
-        let by = match watched {
-            Watched::By { attachment, .. } => Ok(attachment.as_str()),
-            Watched::Not { reason } => Err(reason.clone()),
+        let (by, why_not) = match watched {
+            Watched::By { attachment, .. } => (Some(attachment.as_str()), None),
+            Watched::Not { reason } => (None, Some(reason.clone())),
             // Another hook sees the same.
             Watched::Absent => return None,
         };
-        Some(HookFacts { name: hook.name, class: hook.class.as_str(), by })
+        Some(HookFacts { name: hook.name, class: hook.class.as_str(), by, why_not })
     };
     bpf.watching().iter().filter_map(facts).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::HookFacts;
+
+    #[test]
+    fn a_hook_is_told_by_its_means_or_by_why_there_is_none() {
+        let hook = |by, why_not: Option<&str>| {
+            let facts =
+                HookFacts { name: "file_open", class: "files", by, why_not: why_not.map(str::to_owned) };
+            serde_json::to_value(facts).unwrap()
+        };
+        let seen = json!({"name": "file_open", "class": "files", "by": "lsm", "why_not": null});
+        assert_eq!(hook(Some("lsm"), None), seen);
+        let unseen = json!({"name": "file_open", "class": "files", "by": null, "why_not": "no BTF"});
+        assert_eq!(hook(None, Some("no BTF")), unseen);
+    }
 }

@@ -98,14 +98,14 @@ fn accesses(out: &mut Page, hooks: &[HookFacts]) {
         ("syscall", "one more program at the end of every system call; paths that are strings are inferred"),
     ] {
         let classes: BTreeSet<_> =
-            hooks.iter().filter(|hook| hook.by == Ok(means)).map(|hook| hook.class).collect();
+            hooks.iter().filter(|hook| hook.by == Some(means)).map(|hook| hook.class).collect();
         if !classes.is_empty() {
             let classes = classes.into_iter().collect::<Vec<_>>().join(", ");
             out.row(means, &format!("{classes} ({costs})"));
         }
     }
     for hook in hooks {
-        if let Err(reason) = &hook.by {
+        if let Some(reason) = &hook.why_not {
             out.row("not seen", &format!("{} ({}): {}", hook.name, hook.class, brief(reason)));
         }
     }
