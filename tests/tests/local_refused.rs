@@ -207,13 +207,17 @@ fn verify_tells_what_was_refused_and_by_whose_filter() {
     let lines: Vec<_> = done.stdout.lines().filter(|line| line.contains("refused  ")).collect();
     let [line] = lines.as_slice() else { panic!("{}", done.stdout) };
     assert!(
-        line.contains("was refused  getsid (x86_64 124) of workload: refused with EPERM; this profile: "),
+        line.contains(
+            "was refused  getsid (x86_64 124) of workload: got EPERM, as this profile answers (by "
+        ),
         "{line}"
     );
     // A profile that allows it did not refuse it.
     let done = verify(&whole).expect(0);
     assert!(
-        done.stdout.contains("a filter in force is another than the profile: getsid (x86_64 124) of workload: refused with EPERM"),
+        done.stdout.contains(
+            "a filter in force is another than the profile: getsid (x86_64 124) of workload: got EPERM"
+        ),
         "{}",
         done.stdout
     );

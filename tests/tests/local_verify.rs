@@ -135,6 +135,7 @@ fn somebody_without_a_profile_is_no_success() {
     fs::rename(dir.path().join("out/program"), dir.path().join("out/another")).unwrap();
     let done = verify(&dir.path().join("out"), &["--", &program]).end().expect(125);
     assert!(done.stderr.contains("there is no profile for "), "{}", done.stderr);
+    assert_eq!(done.stdout, "", "nobody was compared, so that nothing is said of anybody");
     let done = verify(&dir.path().join("nowhere"), &["--", &program]).end().expect(125);
     assert!(done.stderr.contains("nowhere"), "{}", done.stderr);
 }

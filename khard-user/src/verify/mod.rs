@@ -355,6 +355,8 @@ impl Verified {
         let subjects =
             if n_subjects == 1 { "1 subject".to_owned() } else { format!("{n_subjects} subjects") };
         let mut text = match self.findings.len() {
+            // That is said by the errors.
+            0 if n_subjects == 0 && !self.failures.is_empty() => String::new(),
             0 => format!("nothing is refused of what {subjects} did\n"),
             n => format!("{n} refused of what {subjects} did\n"),
         };

@@ -85,7 +85,13 @@ impl RefusedBefore {
     /// What was refused, with what, and that this profile does so too; `None` if that is not for certain.
     pub(in crate::check) fn refusal(&self) -> Option<String> {
         let Verdict::Refused { outcome, by } = &self.call.verdict else { return None };
-        Some(format!("{}; this profile: {outcome} (by {})", self.was(), escape::terminal(by.as_bytes())))
+        let answer = outcome.to_string();
+        let answer = if answer == self.errnos_in_words() {
+            "as this profile answers".to_owned()
+        } else {
+            format!("and this profile answers {answer}")
+        };
+        Some(format!("{}, {answer} (by {})", self.was(), escape::terminal(by.as_bytes())))
     }
 
     /// What was refused, with what, and what this profile does instead.
@@ -99,9 +105,13 @@ impl RefusedBefore {
     }
 
     fn was(&self) -> String {
+        format!("{}: got {}", title_of(&self.call), self.errnos_in_words())
+    }
+
+    fn errnos_in_words(&self) -> String {
         let errnos: Vec<String> =
             self.errnos.iter().map(|errno| errno::in_words(u32::from(*errno))).collect();
-        format!("{}: refused with {}", title_of(&self.call), errnos.join(" and "))
+        errnos.join(" and ")
     }
 }
 
