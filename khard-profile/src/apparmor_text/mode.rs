@@ -3,10 +3,13 @@
 
 use std::ops::Range;
 
+use serde::Serialize;
+
 use super::{ProfileTextError, parse};
 
 /// What the kernel does with what a profile does not allow (security/apparmor/include/policy.h, Linux 6.12).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// It is refused.
     #[default]

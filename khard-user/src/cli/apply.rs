@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use khard_profile::apparmor_text::Mode;
 
 use crate::node::{self, ApplyOptions, Kind, NodeError, Places};
@@ -19,7 +19,8 @@ Examples:
   khard apply profiles-out --complain             # all below, only logging what they do not allow
   khard apply profiles-out --dry-run
   khard apply profiles-out/web --only seccomp --seccomp-dir /etc/docker/seccomp
-  khard apply profiles-out --root /mnt/image      # into the file system of a node's image
+  khard apply profiles-out --root /mnt/image      # into the file system of a node's image, which has to be there
+  khard apply profiles-out --json | jq -r '.apparmor[].name'
 
 What khard did not write, or what was changed since, is left alone, and so is what confines a running process. When one step
 fails, those before it are undone.")]
@@ -49,6 +50,9 @@ pub(super) struct Args {
     /// The root of an image's file system: files are written there, and nothing is loaded
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
+    /// Print what was done as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// This machine's places, or an image's.
@@ -76,6 +80,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         seccomp_dir: args.seccomp_dir.clone(),
     };
     let applied = node::apply(&places(args.root.as_deref())?, &options)?;
-    write!(std::io::stdout().lock(), "{}", applied.to_text())?;
+    let text = if args.json { serde_json::to_string_pretty(&applied)? + "\n" } else { applied.to_text() };
+    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")?;
     Ok(ExitCode::SUCCESS)
 }

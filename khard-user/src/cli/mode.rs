@@ -2,7 +2,7 @@
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use khard_profile::apparmor_text::Mode;
 
 use crate::node;
@@ -26,6 +26,9 @@ pub(super) struct Args {
     /// The root of an image's file system: the text is changed there, and nothing is loaded
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
+    /// Print what was done as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// The modes to choose from.
@@ -45,6 +48,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         ModeArg::Enforce => Mode::Enforce,
     };
     let switched = node::switch(&super::apply::places(args.root.as_deref())?, &args.name, mode)?;
-    write!(std::io::stdout().lock(), "{}", switched.to_text())?;
+    let text = if args.json { serde_json::to_string_pretty(&switched)? + "\n" } else { switched.to_text() };
+    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")?;
     Ok(ExitCode::SUCCESS)
 }

@@ -30,6 +30,9 @@ pub(super) struct Args {
     /// The root of an image's file system: files are removed there, and nothing is unloaded
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
+    /// Print what was done as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the verb.
@@ -44,6 +47,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         Vec::new()
     };
     let removed = node::remove(&places, &args.what, &needs, args.force)?;
-    write!(std::io::stdout().lock(), "{}", removed.to_text())?;
+    let text = if args.json { serde_json::to_string_pretty(&removed)? + "\n" } else { removed.to_text() };
+    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")?;
     Ok(ExitCode::SUCCESS)
 }

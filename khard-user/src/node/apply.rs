@@ -7,6 +7,7 @@ use std::{
 
 use khard_profile::apparmor_text::Mode;
 use rustix::fs::{Access, access};
+use serde::Serialize;
 
 use super::{
     NodeError, apparmor, boot,
@@ -46,7 +47,7 @@ pub enum Kind {
 }
 
 /// What is in force now, or would be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Applied {
     /// AppArmor profiles.
     pub apparmor: Vec<AppliedProfile>,
@@ -59,7 +60,7 @@ pub struct Applied {
 }
 
 /// One AppArmor profile.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AppliedProfile {
     /// Its name in the kernel.
     pub name: String,
@@ -78,7 +79,7 @@ pub struct AppliedProfile {
 }
 
 /// One seccomp profile.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AppliedSeccomp {
     /// Where it is.
     pub file: PathBuf,
@@ -91,7 +92,8 @@ pub struct AppliedSeccomp {
 }
 
 /// What had to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Did {
     /// Nothing: it was so already.
     Nothing,

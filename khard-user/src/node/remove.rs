@@ -6,6 +6,7 @@ use std::{
 };
 
 use khard_profile::seccomp::is_profile_name;
+use serde::Serialize;
 
 use super::{
     NodeError,
@@ -23,7 +24,7 @@ use crate::output::files::file_name;
 const REMOVE_FORCE: &str = "removes it all the same";
 
 /// What was taken away.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Removed {
     /// Names of AppArmor profiles.
     pub apparmor: BTreeSet<String>,

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use khard_profile::apparmor_text::{self, Mode, ParsedProfile};
+use serde::Serialize;
 
 use super::{
     NodeError, apparmor,
@@ -17,7 +18,7 @@ use super::{
 };
 
 /// What was changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Switched {
     /// The profile.
     pub name: String,
@@ -38,7 +39,7 @@ pub struct Switched {
 }
 
 /// A profile that was made again since it was put into force, and so has another name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Superseded {
     /// Where.
     pub folder: PathBuf,

@@ -187,6 +187,21 @@ fn what_was_recorded_outside_of_a_container_is_advised_for_none() {
 }
 
 #[test]
+fn what_was_done_is_told_to_programs_too() {
+    let node = Node::new();
+    let dir = node.output("web", &text("khard-web"));
+    let applied = serde_json::to_value(node.apply(&[&dir]).unwrap()).unwrap();
+    assert_eq!(applied["apparmor"][0]["name"], "khard-web");
+    assert_eq!([&applied["apparmor"][0]["mode"], &applied["seccomp"][0]["did"]], ["enforce", "added"]);
+    let switched = serde_json::to_value(switch(&node.places, "khard-web", Mode::Complain).unwrap()).unwrap();
+    assert_eq!([&switched["name"], &switched["mode"]], ["khard-web", "complain"]);
+    assert_eq!(switched["changed"], true);
+    let removed =
+        serde_json::to_value(remove(&node.places, &["khard-web".to_owned()], &[], false).unwrap()).unwrap();
+    assert_eq!(removed, serde_json::json!({"apparmor": ["khard-web"], "seccomp": [], "absent": []}));
+}
+
+#[test]
 fn a_dry_run_changes_nothing() {
     let node = Node::new();
     let dir = node.output("web", &text("khard-web"));
