@@ -251,12 +251,16 @@ fn carry_out(
         };
         ledger.apparmor.insert(profile.name.clone(), entry);
     }
-    let mut new_folders = BTreeSet::new();
     for profile in seccomp.iter().filter(|profile| profile.writes) {
-        let file = &profile.applied.file;
+        ledger.seccomp.insert(profile.applied.file.clone(), sha256(&profile.json));
+    }
+    let texts =
+        apparmor.iter().filter(|profile| profile.writes).map(|profile| places.as_booted(&profile.file));
+    let files = seccomp.iter().filter(|profile| profile.writes).map(|profile| profile.applied.file.clone());
+    let mut new_folders = BTreeSet::new();
+    for file in texts.chain(files) {
         let missing = file.ancestors().skip(1).take_while(|folder| !places.below_root(folder).exists());
         new_folders.extend(missing.map(Path::to_owned));
-        ledger.seccomp.insert(file.clone(), sha256(&profile.json));
     }
     ledger.folders.extend(new_folders.iter().cloned());
     let made = Changes::make(places, |changes| {

@@ -179,7 +179,8 @@ impl Ledger {
 
     /// Forgets the folders in which khard has no profile any more. Returns them, the innermost first.
     pub(super) fn forget_folders(&mut self) -> Vec<PathBuf> {
-        let is_needed = |folder: &PathBuf| self.seccomp.keys().any(|file| file.starts_with(folder));
+        let files = || self.seccomp.keys().chain(self.apparmor.values().map(|profile| &profile.file));
+        let is_needed = |folder: &PathBuf| files().any(|file| file.starts_with(folder));
         let (needed, others): (BTreeSet<_>, BTreeSet<_>) =
             std::mem::take(&mut self.folders).into_iter().partition(is_needed);
         self.folders = needed;

@@ -489,6 +489,11 @@ fn a_folder_that_khard_made_goes_with_its_last_profile_and_no_other_does() {
     let node = Node::new();
     node.apply(&[&refused(&node)]).unwrap_err();
     assert!(!node.path(of_kubelet).exists(), "undone");
+    // AppArmor's own too, as in an image in which it is not installed.
+    let node = Node::new();
+    fs::remove_dir_all(node.path("etc")).unwrap();
+    both(&node, None);
+    assert!(!node.path("etc").exists());
 }
 
 #[test]
