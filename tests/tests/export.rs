@@ -269,6 +269,16 @@ fn every_file_says_to_another_reader_what_is_meant() {
         assert_eq!(resource["spec"]["syscalls"][0], profile["syscalls"][0]);
         assert_eq!(resource["spec"]["architectures"], profile["architectures"]);
     }
+    for resource in yaml(&read("apparmorprofiles.yaml")) {
+        let name = resource["metadata"]["name"].as_str().unwrap();
+        assert!(read("patch.json").contains(&format!("\"localhostProfile\": \"{name}\"")), "{name}");
+        let text = read(&format!("nodes/apparmor/{name}"));
+        let lists = &resource["spec"]["abstract"]["filesystem"];
+        let listed = lists.as_object().unwrap().values().flat_map(|paths| paths.as_array().unwrap());
+        for path in listed.map(|path| path.as_str().unwrap()) {
+            assert!(text.contains(&format!("\"{path}\"")), "{path} is not in\n{text}");
+        }
+    }
     recorded.export(&["--to", "docker"]).expect(0);
     let compose = &yaml(&read("compose.yaml"))[0];
     for service in ["nginx", "log"] {
