@@ -34,6 +34,8 @@ pub enum CiError {
     },
 }
 
+const INCOMPLETE: &str = "what follows is of an incomplete run";
+
 /// How a run compares with what is committed.
 #[derive(Debug, Default)]
 pub struct Compared {
@@ -43,11 +45,16 @@ pub struct Compared {
     new: Vec<String>,
     /// Subjects with committed profiles that did not run.
     absent: Vec<String>,
+    /// Why the run is not a whole one, if it is not.
+    failure: Option<String>,
 }
 
 /// Compares each recorded subject with the folder of the same name below `baseline`, and brings what was written for it up to date: its
 /// recording and profiles are then those of all runs, the committed ones included. `forget_after`: without what so many of the last
 /// runs did not need.
+///
+/// A run with a `failure` is told of and nothing else, for it says neither what is needed nor what is not: what is committed stays as it
+/// is, and no later run takes it for one that did not need something.
 ///
 /// # Errors
 /// When something that is committed cannot be read, or does not fit.
@@ -57,9 +64,10 @@ pub fn compare(
     reports: &[Report],
     choices: &ProfileChoices,
     forget_after: Option<NonZeroUsize>,
+    failure: Option<String>,
 ) -> Result<Compared, CiError> {
     let relative = |dir: &Path, root: &Path| dir.strip_prefix(root).unwrap_or(dir).display().to_string();
-    let mut compared = Compared::default();
+    let mut compared = Compared { failure, ..Compared::default() };
     let mut seen = BTreeSet::new();
     // Images are built anew by each run, so that theirs are never the same.
     let policy = MergePolicy { mixed_images: true, ..MergePolicy::default() };
@@ -73,9 +81,13 @@ pub fn compare(
         }
         let (_, recording) = input::recording(&report.dir)?;
         let failed = |source| CiError::Compare { subject: subject.clone(), source };
-        let amendment =
-            Amendment::new(&committed, vec![recording], policy, choices, forget_after).map_err(failed)?;
-        amendment.write(&report.dir, choices).map_err(failed)?;
+        let with = |recordings, forget_after| {
+            Amendment::new(&committed, recordings, policy, choices, forget_after).map_err(failed)
+        };
+        let is_whole = compared.failure.is_none();
+        let amendment = with(vec![recording], forget_after.filter(|_| is_whole))?;
+        let unchanged = if is_whole { None } else { Some(with(Vec::new(), None)?) };
+        unchanged.as_ref().unwrap_or(&amendment).write(&report.dir, choices).map_err(failed)?;
         compared.known.push((subject, amendment));
     }
     if baseline.is_dir() {
@@ -107,7 +119,10 @@ impl Compared {
     /// A page of Markdown, for the summary of a job.
     pub fn to_markdown(&self, out_dir: &Path) -> String {
         let code = |text: &str| escape::markdown(text.as_bytes());
-        let mut page = format!("## {}\n", self.headline());
+        let mut page = match &self.failure {
+            None => format!("## khard: {}\n", self.verdict()),
+            Some(why) => format!("## khard: {why}; {INCOMPLETE}\n\nSo far {}.\n", self.verdict()),
+        };
         for subject in &self.new {
             let _ = writeln!(page, "\n**{}** has no committed profiles yet.", code(subject));
         }
@@ -121,8 +136,7 @@ impl Compared {
         }
         if self.has_any() {
             let out_dir = code(&out_dir.display().to_string());
-            let _ =
-                writeln!(page, "\nThe profiles with this run are in {out_dir}: commit them to accept this.");
+            let _ = writeln!(page, "\n{}", self.what_is_in(&out_dir));
         }
         page
     }
@@ -130,7 +144,10 @@ impl Compared {
     /// The same for a terminal.
     pub fn to_text(&self, out_dir: &Path) -> String {
         let shown = |text: &str| escape::terminal(text.as_bytes());
-        let mut text = format!("{}\n", self.headline());
+        let mut text = match &self.failure {
+            None => format!("khard: {}\n", self.verdict()),
+            Some(why) => format!("khard: {why}; {INCOMPLETE}\n\nSo far {}\n", self.verdict()),
+        };
         for subject in &self.new {
             let _ = writeln!(text, "\n{} has no committed profiles yet", shown(subject));
         }
@@ -144,13 +161,21 @@ impl Compared {
         }
         if self.has_any() {
             let out_dir = shown(&out_dir.display().to_string());
-            let _ =
-                writeln!(text, "\nThe profiles with this run are in {out_dir}: commit them to accept this.");
+            let _ = writeln!(text, "\n{}", self.what_is_in(&out_dir));
         }
         text
     }
 
-    fn headline(&self) -> String {
+    fn what_is_in(&self, out_dir: &str) -> String {
+        match &self.failure {
+            None => format!("The profiles with this run are in {out_dir}: commit them to accept this."),
+            Some(_) => {
+                format!("The profiles in {out_dir} are without this run, except of subjects that had none.")
+            }
+        }
+    }
+
+    fn verdict(&self) -> String {
         let more: BTreeSet<&str> = self
             .differences()
             .filter(|(_, _, difference)| difference.has_more())
@@ -158,9 +183,9 @@ impl Compared {
             .chain(self.new.iter().map(String::as_str))
             .collect();
         match more.len() {
-            0 => "khard: this run needs nothing that the committed profiles do not allow".to_owned(),
-            1 => "khard: 1 subject needs more than its committed profiles allow".to_owned(),
-            n => format!("khard: {n} subjects need more than their committed profiles allow"),
+            0 => "this run needs nothing that the committed profiles do not allow".to_owned(),
+            1 => "1 subject needs more than its committed profiles allow".to_owned(),
+            n => format!("{n} subjects need more than their committed profiles allow"),
         }
     }
 }

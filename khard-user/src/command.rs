@@ -232,6 +232,32 @@ impl Started {
     }
 }
 
+/// How a command that khard started ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CommandEnd {
+    /// Its own status; `None`: there was no command, or it is not known to have ended.
+    pub status: Option<ExitStatus>,
+    /// Somebody stopped khard, and thereby the command, which may well call that a success.
+    pub was_interrupted: bool,
+}
+
+impl CommandEnd {
+    /// The status as a shell has it; 0 without a command.
+    pub fn exit_code(self) -> u8 {
+        self.status.map_or(0, exit_code)
+    }
+
+    /// Why it is not known to have done all that it was to do, in words for whoever gave it.
+    pub fn failure(self) -> Option<String> {
+        let status = self.status?;
+        match (self.was_interrupted, status.success()) {
+            (true, _) => Some(format!("COMMAND was interrupted ({status})")),
+            (false, false) => Some(format!("COMMAND failed ({status})")),
+            (false, true) => None,
+        }
+    }
+}
+
 /// The status as a shell has it: 128 and the signal's number for one that was killed.
 pub fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
@@ -310,5 +336,16 @@ mod tests {
     fn a_killed_command_has_the_status_that_shells_give() {
         assert_eq!(exit_code(ExitStatus::from_raw(9)), 137);
         assert_eq!(exit_code(ExitStatus::from_raw(3 << 8)), 3);
+    }
+
+    #[test]
+    fn a_command_has_failed_by_its_status_by_a_signal_or_since_khard_was_stopped() {
+        let failure = |status: Option<i32>, was_interrupted| {
+            CommandEnd { status: status.map(ExitStatus::from_raw), was_interrupted }.failure()
+        };
+        assert_eq!(failure(Some(7 << 8), false).as_deref(), Some("COMMAND failed (exit status: 7)"));
+        assert_eq!(failure(Some(9), false).as_deref(), Some("COMMAND failed (signal: 9 (SIGKILL))"));
+        assert_eq!(failure(Some(0), true).as_deref(), Some("COMMAND was interrupted (exit status: 0)"));
+        assert_eq!((failure(Some(0), false), failure(None, false)), (None, None));
     }
 }

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, process::Command};
 
 use khard_tests::{
-    khard::{self, Done},
+    khard::{self, Done, Running},
     program::Program,
 };
 use tempfile::TempDir;
@@ -31,11 +31,15 @@ impl Project {
     }
 
     fn run(&self, args: &[&str]) -> Done {
+        self.start(args).end()
+    }
+
+    fn start(&self, args: &[&str]) -> Running {
         let _ = fs::remove_dir_all(self.path("khard-ci"));
         let mut command = khard::command(["ci", "--baseline", "profiles"]);
         command.args(args).args(["--", "sh", "test.sh"]);
         command.current_dir(self.0.path()).env("GITHUB_STEP_SUMMARY", self.path("job.md"));
-        khard::start(&mut command).end()
+        khard::start(&mut command)
     }
 
     /// As docs/ci.md says.
@@ -102,6 +106,55 @@ fn what_the_last_runs_did_not_need_goes_and_what_is_redacted_is_not_shown() {
     let done = project.run(&["--redact", "("]);
     assert_ne!(done.code, 0);
     assert!(done.stderr.contains("--redact"), "{}", done.stderr);
+}
+
+#[test]
+fn what_failed_was_killed_or_cut_short_makes_nothing_superfluous() {
+    let project = Project::new();
+    project.plant("./planted-call");
+    let whole = fs::read_to_string(project.path("test.sh")).unwrap();
+    project.run(&[]).expect(1);
+    project.accept();
+    let allowed = || khard::json(Path::new(&project.path("profiles/sh/seccomp.json")));
+    let before = allowed();
+    assert!(khard::allows(&before, "getsid"));
+
+    let run = |script: &str, args: &[&str], code| {
+        fs::write(project.path("test.sh"), script).unwrap();
+        let done = project.run(&[["--forget-after", "1"].as_slice(), args].concat()).expect(code);
+        assert!(!done.stdout.contains("removed"), "{}", done.stdout);
+        project.accept();
+        assert!(khard::allows(&allowed(), "getsid"));
+        done.stdout
+    };
+    for (script, code, why) in
+        [("exit 7", 7, "COMMAND failed (exit status: 7)"), ("kill -9 $$", 137, "COMMAND failed (signal: 9")]
+    {
+        let told = run(script, &[], code);
+        assert!(told.contains(why) && told.contains("an incomplete run"), "{told}");
+        let summary = project.summary();
+        assert!(summary.contains(&format!("## khard: {why}")), "{summary}");
+        assert_eq!(allowed(), before);
+    }
+    // What it needs beyond is told, and the committed profiles are not its.
+    let told = run("trap '' USR1; touch more; exit 3", &[], 3);
+    assert!(told.contains("1 subject needs more") && told.contains("without this run"), "{told}");
+    assert_eq!(allowed(), before);
+
+    // One that takes khard's time limit for its regular end has done well, and yet not all that it may do.
+    let serves = "trap 'exit 0' TERM\necho runs >&2\nwhile :; do sleep 0.05; done";
+    let told = run(serves, &["--duration", "1s", "--fail-on", "nothing"], 0);
+    assert!(!told.contains("incomplete"), "{told}");
+    let mut interrupted = project.start(&["--forget-after", "1"]);
+    interrupted.says("runs");
+    interrupted.signal(15);
+    let done = interrupted.end();
+    assert!(done.stdout.contains("COMMAND was interrupted (exit status: 0)"), "{}", done.stdout);
+    project.accept();
+    assert!(khard::allows(&allowed(), "getsid"));
+
+    fs::write(project.path("test.sh"), whole).unwrap();
+    project.run(&["--forget-after", "1"]).expect(0);
 }
 
 #[test]

@@ -76,7 +76,7 @@ impl Recording {
     }
 
     /// The recording without what was not seen in these phases since before the last `n_runs` runs that would have told of it, and what
-    /// that is. With fewer such runs all stays. Other phases stay.
+    /// that is. With fewer such runs all stays. Other phases stay. A run that was cut short tells of nothing that it had not come to.
     #[must_use]
     pub fn without_stale(self, n_runs: usize, phases: PhaseSet) -> (Self, Rare) {
         let frequencies = self.frequencies();
@@ -86,12 +86,15 @@ impl Recording {
             .iter()
             .map(|id| self.runs.get(id).map_or(0, |run| run.started_unix_ms))
             .collect();
+        let runs = self.table.ids().iter().map(|id| self.runs.get(id));
+        let whole: Vec<bool> = runs.map(|run| run.is_some_and(|run| !run.ended.is_early())).collect();
         let since_ms: BTreeMap<Option<Class>, u64> = frequencies
             .complete
             .iter()
             .filter_map(|(class, complete)| {
-                let told = started.iter().zip(complete).filter(|(_, complete)| **complete);
-                let mut told: Vec<u64> = told.map(|(started, _)| *started).collect();
+                let told =
+                    started.iter().zip(complete).zip(&whole).filter(|((_, told), whole)| **told && **whole);
+                let mut told: Vec<u64> = told.map(|((started, _), _)| *started).collect();
                 told.sort_unstable_by(|a, b| b.cmp(a));
                 Some((*class, *told.get(n_runs.checked_sub(1)?)?))
             })

@@ -185,6 +185,16 @@ pub enum Ended {
     AgentLost,
 }
 
+impl Ended {
+    /// True if the end came before the subject, or whoever watched it, had done all that was to be done.
+    pub(super) const fn is_early(self) -> bool {
+        match self {
+            Self::Interrupted | Self::Duration | Self::Checkpoint | Self::AgentLost => true,
+            Self::SubjectEnded | Self::Quiet | Self::Running => false,
+        }
+    }
+}
+
 /// What the container runtime said about the container's instance. What only a pod has is empty for one that is in none.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

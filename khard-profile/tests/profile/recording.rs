@@ -479,3 +479,29 @@ fn what_the_last_runs_would_have_told_of_and_did_not_is_stale() {
     assert_eq!([1, 2].map(|n_runs| stays(2, n_runs)), [false, true]);
     assert!(stays(3, 1));
 }
+
+#[test]
+fn a_run_that_was_cut_short_makes_nothing_stale() {
+    let phases = PhaseSet::EMPTY.with(Phase::Workload);
+    let stays = |ended| {
+        let mut recording = Recording::new(subject());
+        for (nth, ended) in (0..).zip([Ended::SubjectEnded, ended]) {
+            let mut run = Run { started_unix_ms: 1000 + nth, ended, ..run(nth) };
+            run.coverage.syscalls = Coverage::Exact(Observed {
+                from: From::FirstInstruction,
+                by: Attachment::Tracepoint,
+                lost: [].into(),
+                proof: Proof::Unproved { reason: "test".to_owned() },
+            });
+            recording.add_run(run);
+        }
+        recording.observe_phases(run_id(0), READ, phases).unwrap();
+        recording.without_stale(1, phases).0.syscalls().contains_key(&READ)
+    };
+    for early in [Ended::Interrupted, Ended::Duration, Ended::Checkpoint, Ended::AgentLost] {
+        assert!(stays(early), "{early:?}");
+    }
+    for whole in [Ended::SubjectEnded, Ended::Running, Ended::Quiet] {
+        assert!(!stays(whole), "{whole:?}");
+    }
+}

@@ -40,7 +40,7 @@ use crate::{
     bpf::{AttachPlan, KernelVersion},
     causes::with_causes,
     cgroup::{CgroupError, CgroupTree, OwnCgroup},
-    command::{CommandError, Output, Started, User},
+    command::{CommandEnd, CommandError, Output, Started, User},
     host,
     privilege::PrivilegeError,
     runtime::RuntimeError,
@@ -262,16 +262,12 @@ impl Agent {
         Ok(())
     }
 
-    /// Records until all subjects have ended, or the client or a signal ends it, and tells everything. Returns the command's own
-    /// status.
+    /// Records until all subjects have ended, or the client or a signal ends it, and tells everything. Returns how the
+    /// command ended.
     ///
     /// # Errors
     /// The client is told of them too, after all that was recorded until then.
-    pub async fn serve(
-        mut self,
-        mut port: Port,
-        mut signals: Signals,
-    ) -> Result<Option<ExitStatus>, AgentError> {
+    pub async fn serve(mut self, mut port: Port, mut signals: Signals) -> Result<CommandEnd, AgentError> {
         let ready = Message::Ready {
             khard: env!("CARGO_PKG_VERSION").to_owned(),
             host: self.session.host().clone(),
@@ -294,7 +290,8 @@ impl Agent {
             }
         }
         let _ = port.messages.send(Ok(Message::Over { outcome })).await;
-        error.map_or(Ok(self.command_status), Err)
+        let was_interrupted = self.asked_to_end == Some(Ended::Interrupted);
+        error.map_or(Ok(CommandEnd { status: self.command_status, was_interrupted }), Err)
     }
 
     /// Ends what is left. What was recorded until a failure is worth more than the reason why it ended.
@@ -475,7 +472,7 @@ impl Agent {
             _ if can_more_come => None,
             None => Some(Ended::SubjectEnded),
             // What the command has left running is not waited for.
-            Some(_) if is_last => Some(Ended::Running),
+            Some(_) if is_last => Some(self.asked_to_end.unwrap_or(Ended::Running)),
             Some(_) => None,
         })
     }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     ci::{self, Compared},
-    command::{self, Output},
+    command::Output,
     config::{Config, FailOn},
     trace::{self, Files, Finished, Options, Show, Source, Unite},
 };
@@ -47,7 +47,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "WHAT")]
     fail_on: Option<FailOn>,
     /// Take what the last K runs that would have shown it did not need out of the profiles; else khard.toml's [ci] forget-after,
-    /// else nothing is taken out. Runs count that are in the committed recordings, and this one
+    /// else nothing is taken out. Runs count that are in the committed recordings, and this one; none that failed or was cut short
     #[arg(long, value_name = "K")]
     forget_after: Option<NonZeroUsize>,
     /// Do not show what matches this regular expression in the log and in the job's summary, beside khard.toml's [ci] redact.
@@ -92,7 +92,14 @@ pub(super) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
     let finished = runtime.block_on(trace::run(options, files))?;
     let is_lossy = say_losses(&finished, &accepted, &redact);
-    let compared = ci::compare(&args.output, &args.baseline, &finished.reports, &choices, forget_after)?;
+    let compared = ci::compare(
+        &args.output,
+        &args.baseline,
+        &finished.reports,
+        &choices,
+        forget_after,
+        finished.command.failure(),
+    )?;
     tell(&compared, &args.output, quiet, &redact)?;
     let is_refused = match fail_on {
         FailOn::Added => compared.has_more(),
@@ -100,7 +107,7 @@ pub(super) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
         FailOn::Nothing => false,
     };
     // What the project's own tests say comes first.
-    let of_command = finished.command_status.map_or(0, command::exit_code);
+    let of_command = finished.command.exit_code();
     Ok(ExitCode::from(match of_command {
         0 if is_lossy => failure,
         0 => u8::from(is_refused),

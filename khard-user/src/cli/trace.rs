@@ -15,7 +15,7 @@ use super::{
     targets::{Class, TargetArgs, parse_duration, unaccepted},
 };
 use crate::{
-    command::{self, Output},
+    command::Output,
     trace::{self, Files, Finished, Options, Report, Show, Unite},
 };
 
@@ -159,7 +159,7 @@ fn to_value(report: &Report) -> serde_json::Value {
 }
 
 fn status(finished: &Finished, accepted: &[Class], failure: u8) -> u8 {
-    let mut code = finished.command_status.map_or(0, command::exit_code);
+    let mut code = finished.command.exit_code();
     for report in &finished.reports {
         let dir = escape::terminal(report.dir.as_os_str().as_encoded_bytes());
         if let Some(why) = &report.written.no_profile {

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     causes::with_causes,
-    command::{self, Output},
+    command::Output,
     profiles::ProfileChoices,
     trace::{self, Options, Show, Source},
     verify::{Amendment, Profiles, Recorded, Verification, Verified},
@@ -98,7 +98,7 @@ pub(super) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
     let verified = finished.verified.unwrap_or_default();
     print(&verified, args.json, quiet)?;
     let mut code = if verified.findings.is_empty() && verified.logged.is_empty() {
-        finished.command_status.map_or(0, command::exit_code)
+        finished.command.exit_code()
     } else {
         1
     };

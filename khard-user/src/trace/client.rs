@@ -3,7 +3,6 @@
 
 use std::{
     future::pending,
-    process::ExitStatus,
     time::{Duration, Instant},
 };
 
@@ -18,6 +17,7 @@ use super::{Finished, Options, Report, Show, Source, TraceError, live::LiveLine,
 use crate::{
     agent::{Link, Received, Signals},
     causes::with_causes,
+    command::CommandEnd,
     profiles::ProfileChoices,
     stream::{Command, Message, Outcome, SubjectId},
     subjects::{BadStream, News, Subjects},
@@ -114,8 +114,8 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    pub(super) fn into_finished(self, command_status: Option<ExitStatus>) -> Finished {
-        Finished { reports: self.reports, verified: self.verified, command_status }
+    pub(super) fn into_finished(self, command: CommandEnd) -> Finished {
+        Finished { reports: self.reports, verified: self.verified, command }
     }
 }
 

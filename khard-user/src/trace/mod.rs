@@ -23,6 +23,7 @@ use self::{
 pub use self::{outputs::Report, replay::replay};
 use crate::{
     agent::{self, Agent, AgentError, CommandToRun, Signals},
+    command::CommandEnd,
     output::files::WriteError,
     privilege::{self, PrivilegeError},
     profiles::{ProfileChoices, ProfileError},
@@ -168,7 +169,7 @@ pub struct Finished {
     /// What profiles refuse of it, if that was the question.
     pub verified: Option<Verified>,
     /// The command's own end.
-    pub command_status: Option<ExitStatus>,
+    pub command: CommandEnd,
 }
 
 /// Records until all subjects have ended, the time is over, or the user stops it.
@@ -217,7 +218,7 @@ async fn take_in(
                 other => other,
             };
             match written {
-                Ok(kept) => Ok(kept.into_finished(None)),
+                Ok(kept) => Ok(kept.into_finished(CommandEnd::default())),
                 Err(TraceError::AgentLost(lost)) => Err(TraceError::AgentLost(or_ended(lost))),
                 Err(TraceError::NoAgent(lost)) => Err(TraceError::NoAgent(or_ended(lost))),
                 Err(error) => Err(error),
@@ -253,6 +254,6 @@ async fn here(
     let served = agent.serve(port, signals).await;
     let written = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     // The agent's own error says more than what the client was told of it.
-    let command_status = served?;
-    Ok(written?.into_finished(command_status))
+    let command = served?;
+    Ok(written?.into_finished(command))
 }
