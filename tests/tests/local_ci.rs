@@ -35,11 +35,15 @@ impl Project {
     }
 
     fn start(&self, args: &[&str]) -> Running {
+        khard::start(&mut self.command(args))
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
         let _ = fs::remove_dir_all(self.path("khard-ci"));
         let mut command = khard::command(["ci", "--baseline", "profiles"]);
         command.args(args).args(["--", "sh", "test.sh"]);
         command.current_dir(self.0.path()).env("GITHUB_STEP_SUMMARY", self.path("job.md"));
-        khard::start(&mut command)
+        command
     }
 
     /// As docs/ci.md says.
@@ -169,6 +173,56 @@ fn failing_tests_say_more_than_the_gate_and_a_misspelt_policy_is_refused() {
     fs::write(project.path("khard.toml"), "[ci]\nfail-on = \"nothing\"\n").unwrap();
     fs::write(project.path("test.sh"), "cat usual\n").unwrap();
     project.run(&[]).expect(0);
+}
+
+#[test]
+fn khards_own_failure_is_said_and_hides_no_failing_test() {
+    let project = Project::new();
+    project.run(&[]).expect(1);
+    project.accept();
+    let run = |code: i32, says: &str, summary: &str| {
+        fs::write(project.path("test.sh"), format!("cat usual; exit {code}")).unwrap();
+        let mut command = project.command(&[]);
+        let done = khard::start(command.env("GITHUB_STEP_SUMMARY", summary)).end();
+        assert_eq!(done.code, if code == 0 { 125 } else { code }, "{}", done.stderr);
+        assert!(done.stderr.contains(says), "no {says:?} in {}", done.stderr);
+        done
+    };
+    for code in [4, 0] {
+        let done = run(code, "No such file or directory", "/nonexistent/folder/job.md");
+        for words in ["/nonexistent/folder/job.md", "GITHUB_STEP_SUMMARY", "make its folder"] {
+            assert!(done.stderr.contains(words), "no {words:?} in {}", done.stderr);
+        }
+        assert!(done.stdout.contains("khard: "), "it is told all the same: {}", done.stdout);
+    }
+    fs::write(project.path("profiles/sh/recording.json"), "{}").unwrap();
+    for code in [5, 0] {
+        run(code, "cannot use profiles/sh/recording.json as a recording", "");
+    }
+}
+
+#[test]
+fn a_command_line_that_makes_no_sense_is_khards_own_failure() {
+    let refused = |args: &[&str], code| {
+        let done = khard::start(&mut khard::command(args)).end().expect(code);
+        assert!(done.stdout.is_empty() && !done.stderr.is_empty());
+    };
+    refused(&["ci", "--baseline", "profiles", "--redact", "(", "--", "true"], 125);
+    refused(&["ci", "--", "true"], 125);
+    refused(&["ci", "--baseline", "profiles"], 125);
+    refused(&["trace", "--attach", "magic", "--", "true"], 125);
+    refused(&["verify", "--", "true"], 125);
+    refused(&["trace", "--attach", "magic"], 2);
+    khard::start(&mut khard::command(["ci", "--help"])).end().expect(0);
+}
+
+#[test]
+fn a_command_that_cannot_be_started_has_the_status_that_shells_give() {
+    let project = Project::new();
+    for (command, code) in [("./usual", 126), ("./none", 127)] {
+        let mut ci = khard::command(["ci", "--baseline", "profiles", "--", command]);
+        khard::start(ci.current_dir(project.0.path())).end().expect(code);
+    }
 }
 
 /// The script of the action's first step, which does all but keep the artifact.

@@ -159,6 +159,13 @@ fn a_disk_that_is_full_is_said_and_nothing_is_half_written() {
     let touched = dir.path().join("touched");
     assert_full(khard::start(&mut trace(disk.path(), &["--", "touch", touched.to_str().unwrap()])).end());
     assert!(!touched.exists(), "a recording that cannot be written is not begun");
+    // To a project's tests that failed themselves it comes second.
+    fs::remove_file(&fill).unwrap();
+    let mut ci = khard::command(["ci", "--baseline", "none", "-o"]);
+    ci.arg(disk.path()).args(["--", "sh", "-c", &format!("{filler}; exit 6")]);
+    let done = khard::start(&mut ci).end().expect(6);
+    assert!(done.stderr.contains("the command failed (exit status: 6)"), "{}", done.stderr);
+    assert!(said.iter().all(|word| done.stderr.contains(word)), "{}", done.stderr);
     // The same folder serves again once there is room.
     fs::remove_file(fill).unwrap();
     khard::start(&mut trace(disk.path(), &["--", "true"])).end().expect(0);

@@ -18,9 +18,9 @@ use super::{
 };
 use crate::{
     ci::{self, Compared},
-    command::Output,
+    command::{self, Output},
     config::{Config, FailOn},
-    trace::{self, Files, Finished, Options, Show, Source, Unite},
+    trace::{self, Files, Finished, Options, Show, Source, TraceError, Unite},
 };
 
 /// Records a project's own test run, and compares what it needs with the profiles that the project has committed.
@@ -35,7 +35,8 @@ Where GITHUB_STEP_SUMMARY is set, the comparison is appended to that file as Mar
 run in them, to be kept as an artifact, and committed to accept them: cp -r khard-ci/. profiles/
 khard.toml can hold the policy: [ci] fail-on = \"added\", \"any\" or \"nothing\"; forget-after = 10; redact = [\"PATTERN\"].
 
-Exit status: COMMAND's own if that is not 0; 1 the gate says no; 125 for khard's own failure, a loss that was not accepted included.")]
+Exit status: COMMAND's own if that is not 0, whatever else fails; 1 the gate says no; 125 for khard's own failure, a loss that was not accepted
+and a command line that is not understood included (126, 127 as env).")]
 pub(super) struct Args {
     /// The folder of the committed profiles, as khard ci leaves them; a project's first run may have none yet
     #[arg(long, value_name = "DIR")]
@@ -60,16 +61,9 @@ pub(super) struct Args {
     choices: ChoiceArgs,
 }
 
-impl Args {
-    /// The exit status of khard's own failure.
-    pub(super) fn failure_code(&self) -> u8 {
-        self.targets.failure_code()
-    }
-}
-
 /// Runs the verb.
 pub(super) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
-    let (accepted, failure) = (args.targets.accept_lossy.clone(), args.failure_code());
+    let accepted = args.targets.accept_lossy.clone();
     let policy = Config::find()?.ci;
     let fail_on = args.fail_on.or(policy.fail_on).unwrap_or(FailOn::Added);
     let forget_after = args.forget_after.or(policy.forget_after);
@@ -90,29 +84,38 @@ pub(super) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
     };
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
-    let finished = runtime.block_on(trace::run(options, files))?;
-    let is_lossy = say_losses(&finished, &accepted, &redact);
-    let compared = ci::compare(
-        &args.output,
-        &args.baseline,
-        &finished.reports,
-        &choices,
-        forget_after,
-        finished.command.failure(),
-    )?;
-    tell(&compared, &args.output, quiet, &redact)?;
-    let is_refused = match fail_on {
-        FailOn::Added => compared.has_more(),
-        FailOn::Any => compared.has_any(),
-        FailOn::Nothing => false,
+    let recorded = runtime.block_on(trace::run(options, files));
+    let of_command = match &recorded {
+        Ok(finished) => finished.command.exit_code(),
+        Err(TraceError::NotKept { status, .. }) => command::exit_code(*status),
+        Err(_) => 0,
+    };
+    let judge = |finished: Finished| {
+        let is_lossy = say_losses(&finished, &accepted, &redact);
+        let failure = finished.command.failure();
+        let compared =
+            ci::compare(&args.output, &args.baseline, &finished.reports, &choices, forget_after, failure)?;
+        match tell(&compared, &args.output, quiet, &redact) {
+            // Whoever reads the output has had enough: that changes nothing of the answer.
+            Err(error) if !super::is_broken_pipe(&error) => return Err(error),
+            _ => {}
+        }
+        let is_refused = match fail_on {
+            FailOn::Added => compared.has_more(),
+            FailOn::Any => compared.has_any(),
+            FailOn::Nothing => false,
+        };
+        Ok(if is_lossy { super::ERROR_WITH_COMMAND } else { u8::from(is_refused) })
     };
     // What the project's own tests say comes first.
-    let of_command = finished.command.exit_code();
-    Ok(ExitCode::from(match of_command {
-        0 if is_lossy => failure,
-        0 => u8::from(is_refused),
-        code => code,
-    }))
+    match recorded.map_err(Into::into).and_then(judge) {
+        Ok(code) => Ok(ExitCode::from(if of_command == 0 { code } else { of_command })),
+        Err(error) if of_command != 0 => {
+            tracing::error!("{error:#}");
+            Ok(ExitCode::from(of_command))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether something was lost that nobody has accepted.
@@ -141,15 +144,19 @@ impl Redact {
 }
 
 fn tell(compared: &Compared, out_dir: &Path, quiet: bool, redact: &Redact) -> Result<()> {
-    if let Some(path) = ci::job_summary() {
-        let mut file = File::options().append(true).create(true).open(&path);
-        let written = file.as_mut().map_err(|error| std::io::Error::from(error.kind()));
-        written
-            .and_then(|file| file.write_all(redact.apply(compared.to_markdown(out_dir)).as_bytes()))
-            .with_context(|| format!("cannot write the job's summary to {}", path.display()))?;
-    }
+    // Each where the other fails too.
+    let summed_up = ci::job_summary().map_or(Ok(()), |path| {
+        let page = redact.apply(compared.to_markdown(out_dir));
+        let opened = File::options().append(true).create(true).open(&path);
+        opened.and_then(|mut file| file.write_all(page.as_bytes())).with_context(|| {
+            let path = escape::terminal(path.as_os_str().as_encoded_bytes());
+            format!(
+                "cannot write the job's summary to {path}, which GITHUB_STEP_SUMMARY names: make its folder, or unset it"
+            )
+        })
+    });
     if !quiet {
         write!(stdout().lock(), "{}", redact.apply(compared.to_text(out_dir)))?;
     }
-    Ok(())
+    summed_up
 }

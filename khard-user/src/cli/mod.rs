@@ -1,7 +1,8 @@
 //! The command line. One file for each verb, no deeper than wiring; exit codes are decided here.
 //!
 //! Codes: 0 done; 1 a check says no; 2 an error; 3 lossy and not accepted. `trace -- COMMAND` returns the command's
-//! own status, and 125 for khard's failures, a loss that was not accepted included (126 and 127 as env(1)).
+//! own status, and 125 for khard's failures, a loss that was not accepted included (126 and 127 as env(1)). `ci` the same, with or
+//! without one, but that the command's own failure comes before khard's.
 
 mod agent;
 mod apply;
@@ -25,6 +26,7 @@ mod tui;
 mod verify;
 
 use std::{
+    ffi::OsString,
     io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -47,6 +49,8 @@ use crate::{
 
 /// An error of khard itself.
 const ERROR: u8 = 2;
+/// The same where the exit status is else that of a command.
+const ERROR_WITH_COMMAND: u8 = 125;
 /// Something was lost, and that was not accepted.
 const LOSSY: u8 = 3;
 /// Where logs go while a dashboard has the terminal, in the output folder.
@@ -211,7 +215,14 @@ impl ChoiceArgs {
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
-    let mut cli = Cli::parse();
+    let mut cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(told) => {
+            let _ = told.print();
+            let is_asked_for = told.exit_code() == 0;
+            return ExitCode::from(if is_asked_for { 0 } else { misunderstood(std::env::args_os().skip(1)) });
+        }
+    };
     if let Verb::Tui(args) = &mut cli.verb {
         args.trace.show_dashboard();
     }
@@ -234,10 +245,7 @@ pub fn main() -> ExitCode {
             let failure = args.failure_code();
             (verify::run(*args, cli.quiet), failure)
         }
-        Verb::Ci(args) => {
-            let failure = args.failure_code();
-            (ci::run(*args, cli.quiet), failure)
-        }
+        Verb::Ci(args) => (ci::run(*args, cli.quiet), ERROR_WITH_COMMAND),
         Verb::Diff(args) => (diff::run(&args), ERROR),
         Verb::Lint(args) => (lint::run(&args), ERROR),
         Verb::Explain(args) => (explain::run(&args), ERROR),
@@ -257,6 +265,20 @@ pub fn main() -> ExitCode {
             tracing::error!("{error:#}");
             ExitCode::from(exit_code_of(&error).unwrap_or(failure))
         }
+    }
+}
+
+/// The exit status for a command line that makes no sense: an error of khard itself, of the verb and with the COMMAND that stand there.
+fn misunderstood(args: impl Iterator<Item = OsString>) -> u8 {
+    let args: Vec<OsString> = args.collect();
+    let mut words = args.split(|word| word == "--");
+    let verb =
+        words.next().and_then(|own| own.iter().find(|word| !word.as_encoded_bytes().starts_with(b"-")));
+    let has_command = words.next().is_some_and(|command| !command.is_empty());
+    match verb.and_then(|verb| verb.to_str()) {
+        Some("ci") => ERROR_WITH_COMMAND,
+        Some("trace" | "tui" | "verify") if has_command => ERROR_WITH_COMMAND,
+        _ => ERROR,
     }
 }
 
@@ -342,5 +364,18 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_misunderstood_beside_a_command_does_not_pass_for_that_commands_status() {
+        let code = |line: &str| misunderstood(line.split(' ').map(OsString::from));
+        for line in
+            ["ci --redact (", "-v ci -- make", "trace --pdo x -- true", "-q verify -- true", "tui -- true"]
+        {
+            assert_eq!(code(line), ERROR_WITH_COMMAND, "{line}");
+        }
+        for line in ["trace --pod", "verify --", "diff a -- ci", "-v -- ci", "", "trase -- true"] {
+            assert_eq!(code(line), ERROR, "{line}");
+        }
     }
 }

@@ -134,7 +134,7 @@ pub(super) struct TargetArgs {
 impl TargetArgs {
     /// The exit status of khard's own failure.
     pub(super) fn failure_code(&self) -> u8 {
-        if self.command.is_empty() { super::ERROR } else { 125 }
+        if self.command.is_empty() { super::ERROR } else { super::ERROR_WITH_COMMAND }
     }
 
     /// How many were named; one for all pods with some labels.

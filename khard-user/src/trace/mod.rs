@@ -145,6 +145,15 @@ pub enum TraceError {
     /// Nothing came.
     #[error("nothing was recorded: {0}")]
     Nothing(&'static str),
+    /// Any of these beside a command that has failed itself, which may count for more.
+    #[error("the command failed ({status}), and what was recorded of it is not kept")]
+    NotKept {
+        /// The command's own.
+        status: ExitStatus,
+        /// What khard failed in.
+        #[source]
+        source: Box<TraceError>,
+    },
 }
 
 /// Why the agent is lost.
@@ -255,5 +264,11 @@ async fn here(
     let written = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     // The agent's own error says more than what the client was told of it.
     let command = served?;
-    Ok(written?.into_finished(command))
+    match (written, command.status) {
+        (Ok(kept), _) => Ok(kept.into_finished(command)),
+        (Err(error), Some(status)) if !status.success() => {
+            Err(TraceError::NotKept { status, source: Box::new(error) })
+        }
+        (Err(error), _) => Err(error),
+    }
 }
