@@ -1,6 +1,11 @@
 //! `khard ci`: a project's test run against its committed profiles.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::Command,
+};
 
 use khard_tests::{
     khard::{self, Done, Running},
@@ -233,19 +238,52 @@ fn script_of_the_action() -> String {
     lines.flat_map(|line| [line, "\n"]).collect()
 }
 
+/// That step as a runner has it: bash for the script, and each input in a variable.
+fn step_of_the_action(project: &Project, command: &str) -> Command {
+    let mut step = Command::new("bash");
+    step.args(["--noprofile", "--norc", "-eo", "pipefail", "-c", &script_of_the_action()]);
+    step.current_dir(project.0.path()).env("KHARD", khard::khard()).env("KHARD_COMMAND", command);
+    step.env("KHARD_BASELINE", "profiles").env("KHARD_OUTPUT", "khard-ci");
+    step.env("KHARD_ARGUMENTS", "--forget-after 5 --redact usual");
+    step.env("GITHUB_STEP_SUMMARY", project.path("job.md"));
+    step
+}
+
+#[test]
+fn behind_sudo_the_action_runs_the_tests_as_who_runs_the_job_with_what_earlier_steps_have_set() {
+    let project = Project::new();
+    fs::set_permissions(project.0.path(), Permissions::from_mode(0o755)).unwrap();
+    let program = |path: &str, text: &str| {
+        let path = project.0.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    };
+    // The test is root and may be without sudo: this one does to the environment what sudo does with Debian's sudoers.
+    program("runner/id", "#!/bin/sh\ncase $1 in -u) echo 65534;; -un) echo nobody;; esac\n");
+    program(
+        "runner/sudo",
+        "#!/bin/sh
+safe=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+[ \"$1\" = --preserve-env ] || exec env -i PATH=$safe \"$@\"
+shift
+exec env PATH=$safe \"$@\"
+",
+    );
+    program("tools/tool-of-setup", "#!/bin/sh\necho \"tool of $(/usr/bin/id -un), $SET_BEFORE, $HOME\"\n");
+    let path = std::env::var("PATH").unwrap();
+    let mut step = step_of_the_action(&project, "tool-of-setup");
+    step.env("PATH", format!("{}:{}:{path}", project.path("runner"), project.path("tools")));
+    step.env("SET_BEFORE", "a variable");
+    let done = khard::start(&mut step).end().expect(1);
+    assert!(done.stdout.contains("tool of nobody, a variable, /nonexistent"), "{}", done.stdout);
+    assert!(project.summary().contains("has no committed profiles yet"), "{}", project.summary());
+}
+
 #[test]
 fn the_action_runs_the_tests_compares_and_hands_on_their_status() {
     let project = Project::new();
-    let script = script_of_the_action();
-    let run = |command: &str| {
-        // As a runner has it: bash for the script, and each input in a variable.
-        let mut step = Command::new("bash");
-        step.args(["--noprofile", "--norc", "-eo", "pipefail", "-c", &script]).current_dir(project.0.path());
-        step.env("KHARD", khard::khard()).env("KHARD_COMMAND", command).env("KHARD_BASELINE", "profiles");
-        step.env("KHARD_OUTPUT", "khard-ci").env("KHARD_ARGUMENTS", "--forget-after 5 --redact usual");
-        step.env("GITHUB_STEP_SUMMARY", project.path("job.md"));
-        khard::start(&mut step).end()
-    };
+    let run = |command: &str| khard::start(&mut step_of_the_action(&project, command)).end();
     run("sh test.sh").expect(1);
     let folders: Vec<_> = fs::read_dir(project.path("khard-ci")).unwrap().flatten().collect();
     assert!(!folders.is_empty());
