@@ -8,11 +8,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use khard_profile::{escape, recording::MergePolicy};
+use khard_profile::{diff::Diff, escape, recording::MergePolicy};
 
 use crate::{
     input::{self, InputError},
     profiles::ProfileChoices,
+    redact::Redact,
     trace::Report,
     verify::{AmendError, Amendment},
 };
@@ -39,14 +40,34 @@ const INCOMPLETE: &str = "what follows is of an incomplete run";
 /// How a run compares with what is committed.
 #[derive(Debug, Default)]
 pub struct Compared {
+    /// Where the profiles with this run are.
+    out_dir: String,
     /// Of each subject with committed profiles, what these would be with this run, in the order of its folder.
-    known: Vec<(String, Amendment)>,
+    known: Vec<Known>,
     /// Subjects without committed profiles.
     new: Vec<String>,
     /// Subjects with committed profiles that did not run.
     absent: Vec<String>,
     /// Why the run is not a whole one, if it is not.
     failure: Option<String>,
+}
+
+/// A subject with committed profiles.
+#[derive(Debug)]
+struct Known {
+    subject: String,
+    /// What is different, by the kind of profile.
+    differences: Vec<(&'static str, Diff)>,
+}
+
+impl Known {
+    fn has_more(&self) -> bool {
+        self.differences.iter().any(|(_, difference)| difference.has_more())
+    }
+
+    fn has_any(&self) -> bool {
+        self.differences.iter().any(|(_, difference)| !difference.is_empty())
+    }
 }
 
 /// Compares each recorded subject with the folder of the same name below `baseline`, and brings what was written for it up to date: its
@@ -67,7 +88,8 @@ pub fn compare(
     failure: Option<String>,
 ) -> Result<Compared, CiError> {
     let relative = |dir: &Path, root: &Path| dir.strip_prefix(root).unwrap_or(dir).display().to_string();
-    let mut compared = Compared { failure, ..Compared::default() };
+    let out_dir_shown = out_dir.display().to_string();
+    let mut compared = Compared { out_dir: out_dir_shown, failure, ..Compared::default() };
     let mut seen = BTreeSet::new();
     // Images are built anew by each run, so that theirs are never the same.
     let policy = MergePolicy { mixed_images: true, ..MergePolicy::default() };
@@ -88,7 +110,7 @@ pub fn compare(
         let amendment = with(vec![recording], forget_after.filter(|_| is_whole))?;
         let unchanged = if is_whole { None } else { Some(with(Vec::new(), None)?) };
         unchanged.as_ref().unwrap_or(&amendment).write(&report.dir, choices).map_err(failed)?;
-        compared.known.push((subject, amendment));
+        compared.known.push(Known { subject, differences: amendment.differences });
     }
     if baseline.is_dir() {
         let committed = input::find_recordings(&[baseline.to_owned()]).unwrap_or_default();
@@ -102,22 +124,40 @@ pub fn compare(
 impl Compared {
     /// Whether this run needs what the committed profiles do not allow.
     pub fn has_more(&self) -> bool {
-        !self.new.is_empty() || self.differences().any(|(_, _, difference)| difference.has_more())
+        !self.new.is_empty() || self.known.iter().any(Known::has_more)
     }
 
     /// Whether the profiles would be others.
     pub fn has_any(&self) -> bool {
-        !self.new.is_empty() || self.differences().any(|(_, _, difference)| !difference.is_empty())
+        !self.new.is_empty() || self.known.iter().any(Known::has_any)
     }
 
-    fn differences(&self) -> impl Iterator<Item = (&str, &'static str, &khard_profile::diff::Diff)> {
-        self.known.iter().flat_map(|(subject, amendment)| {
-            amendment.differences.iter().map(move |(kind, difference)| (subject.as_str(), *kind, difference))
+    /// The same without the names that somebody wants hidden. khard's own words stay.
+    #[must_use]
+    pub fn redacted(mut self, redact: &Redact) -> Self {
+        let of_known = self.known.iter_mut().map(|known| &mut known.subject);
+        let names = of_known.chain(&mut self.new).chain(&mut self.absent).chain([&mut self.out_dir]);
+        for name in names {
+            if let Some(hidden) = redact.name(name.as_bytes()) {
+                *name = hidden;
+            }
+        }
+        for known in &mut self.known {
+            let differences = std::mem::take(&mut known.differences).into_iter();
+            known.differences =
+                differences.map(|(kind, diff)| (kind, diff.redacted(|name| redact.name(name)))).collect();
+        }
+        self
+    }
+
+    fn differences(&self) -> impl Iterator<Item = (&str, &'static str, &Diff)> {
+        self.known.iter().flat_map(|Known { subject, differences }| {
+            differences.iter().map(move |(kind, difference)| (subject.as_str(), *kind, difference))
         })
     }
 
     /// A page of Markdown, for the summary of a job.
-    pub fn to_markdown(&self, out_dir: &Path) -> String {
+    pub fn to_markdown(&self) -> String {
         let code = |text: &str| escape::markdown(text.as_bytes());
         let mut page = match &self.failure {
             None => format!("## khard: {}\n", self.verdict()),
@@ -135,14 +175,13 @@ impl Compared {
             let _ = writeln!(page, "\n{} has committed profiles and did not run.", code(subject));
         }
         if self.has_any() {
-            let out_dir = code(&out_dir.display().to_string());
-            let _ = writeln!(page, "\n{}", self.what_is_in(&out_dir));
+            let _ = writeln!(page, "\n{}", self.what_is_in(&code(&self.out_dir)));
         }
         page
     }
 
     /// The same for a terminal.
-    pub fn to_text(&self, out_dir: &Path) -> String {
+    pub fn to_text(&self) -> String {
         let shown = |text: &str| escape::terminal(text.as_bytes());
         let mut text = match &self.failure {
             None => format!("khard: {}\n", self.verdict()),
@@ -160,8 +199,7 @@ impl Compared {
             let _ = writeln!(text, "\n{} has committed profiles and did not run", shown(subject));
         }
         if self.has_any() {
-            let out_dir = shown(&out_dir.display().to_string());
-            let _ = writeln!(text, "\n{}", self.what_is_in(&out_dir));
+            let _ = writeln!(text, "\n{}", self.what_is_in(&shown(&self.out_dir)));
         }
         text
     }
@@ -176,13 +214,7 @@ impl Compared {
     }
 
     fn verdict(&self) -> String {
-        let more: BTreeSet<&str> = self
-            .differences()
-            .filter(|(_, _, difference)| difference.has_more())
-            .map(|(subject, ..)| subject)
-            .chain(self.new.iter().map(String::as_str))
-            .collect();
-        match more.len() {
+        match self.known.iter().filter(|known| known.has_more()).count() + self.new.len() {
             0 => "this run needs nothing that the committed profiles do not allow".to_owned(),
             1 => "1 subject needs more than its committed profiles allow".to_owned(),
             n => format!("{n} subjects need more than their committed profiles allow"),

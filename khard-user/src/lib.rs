@@ -16,6 +16,7 @@ pub mod node;
 pub mod output;
 pub mod privilege;
 pub mod profiles;
+pub mod redact;
 pub mod runtime;
 pub mod session;
 pub mod stream;

@@ -118,6 +118,28 @@ fn what_the_last_runs_did_not_need_goes_and_what_is_redacted_is_not_shown() {
 }
 
 #[test]
+fn names_are_redacted_wherever_they_are_shown_and_khards_own_words_are_not() {
+    let project = Project::new();
+    project.run(&[]).expect(1);
+    project.accept();
+    project.plant("cat planted");
+    let told = project.run(&["--redact", "sh", "--redact", "^.*/planted$"]).expect(1).stdout;
+    let summary = project.summary();
+    let last = summary.rsplit("\n## khard").next().unwrap();
+    for told in [told.as_str(), last] {
+        assert!(told.contains("as AppArmor ships them") && !told.contains("planted"), "{told}");
+        let of_subject = told.lines().find(|line| line.contains("AppArmor profile")).unwrap();
+        assert!(of_subject.contains("[redacted]") && !of_subject.contains("sh"), "{told}");
+    }
+
+    fs::write(project.path("profiles/sh/recording.json"), "{}").unwrap();
+    let done = project.run(&["--redact", r"sh\b"]).expect(125);
+    assert!(done.stderr.contains("profiles/[redacted]/recording.json"), "{}", done.stderr);
+    let error = done.stderr.lines().find(|line| line.contains("cannot compare")).unwrap();
+    assert!(error.contains("cannot compare [redacted] with") && !error.contains("sh "), "{error}");
+}
+
+#[test]
 fn what_failed_was_killed_or_cut_short_makes_nothing_superfluous() {
     let project = Project::new();
     project.plant("./planted-call");

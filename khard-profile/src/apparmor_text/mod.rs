@@ -10,7 +10,7 @@ mod parse;
 mod rule;
 mod tunables;
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use crate::Bytes;
 use crate::recording::FilePerms;
@@ -96,8 +96,8 @@ pub struct Flags {
 pub struct Unjudged {
     /// Where, from 1.
     pub line: usize,
-    /// What, in words.
-    pub what: String,
+    /// What, in words: khard's own, or with a name of the profile's in them, which is escaped for a terminal.
+    pub what: Cow<'static, str>,
     /// Whether it can grant what the profile's own rules do not.
     pub may_grant: bool,
 }

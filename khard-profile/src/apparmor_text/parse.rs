@@ -42,7 +42,7 @@ pub(super) fn text(text: &[u8]) -> Result<Vec<ParsedProfile>, ProfileTextError> 
                     preamble.includes_tunables = true;
                 } else {
                     preamble.includes_unknown = true;
-                    preamble.unjudged.push(Unjudged { line, what: include.what, may_grant: false });
+                    preamble.unjudged.push(Unjudged { line, what: include.what.into(), may_grant: false });
                 }
             }
             _ if lexer.take_keyword("abi") => preamble.abi = Some(abi(&mut lexer)?),
@@ -162,7 +162,7 @@ fn variable(lexer: &mut Lexer<'_>, preamble: &mut Preamble) -> Result<(), Profil
 fn alias(statement: &Statement, preamble: &mut Preamble) -> Result<(), ProfileTextError> {
     match statement.tokens.as_slice() {
         [Token::Word(word), Token::Word(_), Token::Arrow, Token::Word(_)] if word.plain() == "alias" => {
-            let what = "an alias gives its rules more paths".to_owned();
+            let what = "an alias gives its rules more paths".into();
             preamble.unjudged.push(Unjudged { line: statement.line, what, may_grant: true });
             Ok(())
         }
@@ -265,7 +265,7 @@ fn profile(
         inner: Vec::new(),
     };
     if preamble.includes_tunables {
-        let what = "the variables of <tunables/…> are taken as AppArmor ships them".to_owned();
+        let what = "the variables of <tunables/…> are taken as AppArmor ships them".into();
         profile.unjudged.push(Unjudged { line: 0, what, may_grant: false });
     }
     let context = Context {
@@ -277,7 +277,7 @@ fn profile(
         |rule| matches!(&rule.kind, RuleKind::File(file) if file.exec == Some(Exec::Other) && !rule.deny),
     );
     if let Some(rule) = changes {
-        let what = CHANGES_ON_EXEC.to_owned();
+        let what = CHANGES_ON_EXEC.into();
         profile.unjudged.push(Unjudged { line: rule.line, what, may_grant: false });
     }
     Ok(profile)
@@ -309,7 +309,7 @@ fn body(
         }
         if at_include(lexer) {
             let (line, include) = include(lexer)?;
-            profile.unjudged.push(Unjudged { line, what: include.what, may_grant: true });
+            profile.unjudged.push(Unjudged { line, what: include.what.into(), may_grant: true });
             profile.includes.push(include.name);
             continue;
         }
@@ -331,7 +331,7 @@ fn body(
             profile.heads.extend(child.heads);
             let what =
                 format!("the hat or child profile {} is not judged", escape::terminal(child.name.as_slice()));
-            profile.unjudged.push(Unjudged { line, what, may_grant: false });
+            profile.unjudged.push(Unjudged { line, what: what.into(), may_grant: false });
             profile.inner.push(child.name);
         }
     }

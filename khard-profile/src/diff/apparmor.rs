@@ -2,9 +2,10 @@
 //! on. Order, line breaks, comments and variables do not count. Patterns are compared one by one: a rule that another one already
 //! covers counts as a rule.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Change, Compared, Diff, Kind};
+use super::{Change, Compared, Diff, Kind, Note};
 use crate::Bytes;
 use crate::apparmor::words;
 use crate::apparmor_text::{
@@ -356,17 +357,20 @@ fn opens(thing: &Thing, is: Option<&Said>) -> Option<&'static str> {
     })
 }
 
-fn notes(old: &ParsedProfile, new: &ParsedProfile) -> Vec<String> {
+fn notes(old: &ParsedProfile, new: &ParsedProfile) -> Vec<Note> {
     let mut notes = Vec::new();
     if old.name != new.name {
         let [old, new] = [old, new].map(|profile| terminal(profile.name.as_slice()));
-        notes.push(format!("the profiles have different names: {old} and {new}"));
+        notes.push(Note::with_names(format!("the profiles have different names: {old} and {new}")));
     }
-    let parts = |profile: &ParsedProfile| -> BTreeSet<String> {
+    let parts = |profile: &ParsedProfile| -> BTreeSet<Cow<'static, str>> {
         profile.unjudged.iter().map(|part| part.what.clone()).collect()
     };
     // What only one of them has is a change.
-    notes.extend(parts(old).intersection(&parts(new)).map(|what| format!("not compared: {what}")));
+    notes.extend(parts(old).intersection(&parts(new)).map(|what| Note {
+        text: format!("not compared: {what}"),
+        has_names: matches!(what, Cow::Owned(_)),
+    }));
     let unjudged = |profile: &ParsedProfile| -> BTreeSet<Bytes> {
         let rules = profile
             .rules
@@ -375,7 +379,7 @@ fn notes(old: &ParsedProfile, new: &ParsedProfile) -> Vec<String> {
         rules.map(|rule| rule.text.clone()).collect()
     };
     if !unjudged(old).is_empty() || !unjudged(new).is_empty() {
-        notes.push(format!("rules of the class {OTHER:?} are compared as they are written"));
+        notes.push(Note::of_khard(format!("rules of the class {OTHER:?} are compared as they are written")));
     }
     notes
 }

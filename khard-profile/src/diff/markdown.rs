@@ -37,7 +37,7 @@ impl Diff {
             page.push('\n');
         }
         for note in &self.notes {
-            let _ = writeln!(page, "- {}", code(note.as_bytes()));
+            let _ = writeln!(page, "- {}", code(note.text.as_bytes()));
         }
         page
     }

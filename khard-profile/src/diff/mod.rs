@@ -43,8 +43,27 @@ pub struct Diff {
     pub changes: Vec<Change>,
     /// Of recordings: the classes whose coverage got worse, so that what seems to be gone may only be unseen.
     pub worse: Vec<WorseCoverage>,
-    /// What the answer does not cover, in words. Names in it are escaped for a terminal.
-    pub notes: Vec<String>,
+    /// What the answer does not cover.
+    pub notes: Vec<Note>,
+}
+
+/// What an answer does not cover, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// The words. Names in it are escaped for a terminal.
+    pub text: String,
+    /// Whether there are any: else all words are khard's own.
+    has_names: bool,
+}
+
+impl Note {
+    fn with_names(text: String) -> Self {
+        Self { text, has_names: true }
+    }
+
+    fn of_khard(text: impl Into<String>) -> Self {
+        Self { text: text.into(), has_names: false }
+    }
 }
 
 /// One difference.
@@ -150,6 +169,41 @@ impl Diff {
     /// True if something is done, or allowed, that was not before.
     pub fn has_more(&self) -> bool {
         self.changes.iter().any(|change| change.kind.is_more())
+    }
+
+    /// The same with other words for what somebody wants hidden of the names that a workload, a cluster or a profile chose, and of those of
+    /// calls. `hide`: what to show of a name instead; `None`: the name. khard's own words stay, but with what they are about.
+    #[must_use]
+    pub fn redacted(mut self, hide: impl Fn(&[u8]) -> Option<String>) -> Self {
+        let replace = |name: &mut Bytes| {
+            let hidden = hide(name.as_slice());
+            hidden.map(|words| *name = Bytes::from(words.as_str())).is_some()
+        };
+        for change in &mut self.changes {
+            let is_hidden = replace(&mut change.what);
+            for words in [&mut change.before, &mut change.after].into_iter().flatten() {
+                replace(words);
+            }
+            if let Some(witness) = &mut change.witness {
+                replace(&mut witness.comm);
+                replace(&mut witness.exe);
+            }
+            change.opens.take_if(|opens| is_hidden && hide(opens.as_bytes()).is_some());
+            change.calls.retain(|call| hide(call.as_bytes()).is_none());
+            // They hold all names again.
+            change.observations.clear();
+        }
+        for words in self.worse.iter_mut().flat_map(|worse| [&mut worse.before, &mut worse.after]) {
+            if let Some(hidden) = hide(words.as_bytes()) {
+                *words = hidden;
+            }
+        }
+        for note in self.notes.iter_mut().filter(|note| note.has_names) {
+            if let Some(hidden) = hide(note.text.as_bytes()) {
+                note.text = hidden;
+            }
+        }
+        self
     }
 
     /// How many changes of a kind there are.

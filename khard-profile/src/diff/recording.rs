@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Change, Compared, Diff, Kind, Observation, WorseCoverage};
+use super::{Change, Compared, Diff, Kind, Note, Observation, WorseCoverage};
 use crate::Bytes;
 use crate::check::apparmor::access_unescaped;
 use crate::escape::terminal;
@@ -45,7 +45,8 @@ pub fn recordings(old: &Recording, new: &Recording) -> Diff {
             let names: Vec<String> = names.iter().map(|name| terminal(name)).collect();
             format!("{kind} {}", names.join("/"))
         };
-        notes.push(format!("these are of different subjects: {} and {}", name(&ours), name(&theirs)));
+        let (ours, theirs) = (name(&ours), name(&theirs));
+        notes.push(Note::with_names(format!("these are of different subjects: {ours} and {theirs}")));
     }
     let mut diff = Diff { compared: Compared::Recordings, changes, worse: worse(old, new), notes };
     let classes: Vec<&str> =

@@ -42,7 +42,7 @@ impl Diff {
                 writeln!(text, "  {}\n    before: {before}\n    now:    {after}", worse.classes.join(", "));
         }
         for note in &self.notes {
-            let _ = writeln!(text, "\nnote: {note}");
+            let _ = writeln!(text, "\nnote: {}", note.text);
         }
         text
     }
@@ -69,7 +69,7 @@ impl Diff {
             "has_more": self.has_more(),
             "changes": self.changes.iter().map(Change::to_value).collect::<Vec<_>>(),
             "worse_coverage": self.worse,
-            "notes": self.notes,
+            "notes": self.notes.iter().map(|note| &note.text).collect::<Vec<_>>(),
         })
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::{Change, Compared, Diff, Kind};
+use super::{Change, Compared, Diff, Kind, Note};
 use crate::Bytes;
 use crate::check::seccomp::{DOCKERS_FORM, Way};
 use crate::check::{Outcome, Profile};
@@ -207,7 +207,7 @@ fn architecture(abi: Abi, is_in: bool, differing: &[(&str, Kind, [Effect; 2])]) 
     })
 }
 
-fn notes(old: &Profile, new: &Profile) -> Vec<String> {
+fn notes(old: &Profile, new: &Profile) -> Vec<Note> {
     let mut notes = Vec::new();
     let known: BTreeSet<String> = Abi::ALL.iter().map(|abi| Arch::from(*abi).to_string()).collect();
     let listed = [old.listed(), new.listed()];
@@ -215,10 +215,13 @@ fn notes(old: &Profile, new: &Profile) -> Vec<String> {
         listed.iter().flatten().copied().filter(|arch| !known.contains(*arch)).collect();
     if !others.is_empty() {
         let others: Vec<String> = others.into_iter().map(|arch| terminal(arch.as_bytes())).collect();
-        notes.push(format!("not compared, since khard has no tables of their calls: {}", others.join(", ")));
+        let others = others.join(", ");
+        notes.push(Note::with_names(format!(
+            "not compared, since khard has no tables of their calls: {others}"
+        )));
     }
     if old.has_dockers_form() || new.has_dockers_form() {
-        notes.push(DOCKERS_FORM.replace("checked", "compared"));
+        notes.push(Note::of_khard(DOCKERS_FORM.replace("checked", "compared")));
     }
     notes
 }

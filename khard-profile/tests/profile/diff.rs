@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 use crate::apparmor_text::{open, profile_of};
-use crate::support::{any_recording, nginx_pod, observe, run, run_id};
+use crate::support::{any_recording, nginx_pod, observe, run, run_id, subject};
 
 fn observations(recording: &Recording) -> BTreeSet<Observation> {
     let calls = recording.syscalls().iter().flat_map(|(key, seen)| {
@@ -373,7 +373,10 @@ fn two_versions_of_a_profile_under_different_names_differ_in_their_rules_only() 
         ParsedProfile::parse(text.as_bytes()).unwrap()
     };
     let diff = diff::apparmor(&of("khard-web-00000001"), &of("khard-web-00000002"));
-    assert!(diff.is_empty() && diff.notes.iter().any(|note| note.contains("khard-web-00000002")), "{diff:?}");
+    assert!(
+        diff.is_empty() && diff.notes.iter().any(|note| note.text.contains("khard-web-00000002")),
+        "{diff:?}"
+    );
 }
 
 #[test]
@@ -383,7 +386,51 @@ fn what_is_not_read_is_a_change_where_only_one_has_it_and_else_a_note() {
         &parsed(&["include <abstractions/base>", "include <abstractions/nameservice>"]),
     );
     assert_eq!(diff.count(Kind::Added), 1);
-    assert!(diff.notes.iter().any(|note| note.contains("abstractions/base")), "{:?}", diff.notes);
+    assert!(diff.notes.iter().any(|note| note.text.contains("abstractions/base")), "{:?}", diff.notes);
+}
+
+#[test]
+fn what_is_hidden_of_a_diff_is_in_none_of_its_forms_and_khards_own_words_stay() {
+    let of = |name: &str, body: &str| {
+        let text = format!("abi <abi/3.0>,\ninclude <tunables/global>\nprofile {name} {{\n{body}\n}}\n");
+        ParsedProfile::parse(text.as_bytes()).unwrap()
+    };
+    let old = of("ship-1", "include <abstractions/ship>");
+    let new = of("ship-2", "include <abstractions/ship>\n/srv/ship/log rw,\nsignal (send) peer=ship,");
+    let hide = |name: &[u8]| {
+        let name = String::from_utf8_lossy(name);
+        name.contains("ship").then(|| name.replace("ship", "[redacted]"))
+    };
+    let diff = diff::apparmor(&old, &new).redacted(hide);
+    for told in [diff.to_text(), diff.to_markdown(), diff.to_value().to_string()] {
+        assert!(told.contains("/srv/[redacted]/log") && told.contains("abstractions/[redacted]"), "{told}");
+        assert!(told.contains("[redacted]-1 and [redacted]-2"), "{told}");
+        let own = "as AppArmor ships them";
+        assert!(told.contains(own) && !told.replace(own, "").contains("ship"), "{told}");
+    }
+    let changes = |diff: diff::Diff| diff.changes.len();
+    assert_eq!(changes(diff), changes(diff::apparmor(&old, &new)));
+
+    // Of a recording the observations name it again, and the witness did it.
+    let mut recording = Recording::new(subject());
+    recording.add_run(run(0));
+    let key = AccessKey {
+        what: Access::File(FileAccess {
+            path: "/srv/ship".into(),
+            op: FileOp::Open,
+            perms: FilePerms::READ,
+            facts: FileFacts::default(),
+        }),
+        outcome: Outcome::Granted,
+        certainty: Certainty::Exact,
+    };
+    let witness =
+        Witness { time_ns: 1, run: run_id(0), tgid: 1, tid: 1, comm: "ship".into(), exe: "shipper".into() };
+    recording.observe_access(run_id(0), key, Phase::Workload, Some(witness)).unwrap();
+    let diff = diff::recordings(&Recording::new(subject()), &recording).redacted(hide);
+    for told in [diff.to_text(), diff.to_markdown(), diff.to_value().to_string()] {
+        assert!(told.contains("/srv/[redacted]") && !told.contains("ship"), "{told}");
+    }
 }
 
 const HOSTILE: &str = "/tmp/`|<img src=x>\u{1b}[31m\n# h";

@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io::{Write, stdout},
     num::NonZeroUsize,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -20,6 +20,7 @@ use crate::{
     ci::{self, Compared},
     command::{self, Output},
     config::{Config, FailOn},
+    redact::Redact,
     trace::{self, Files, Finished, Options, Show, Source, TraceError, Unite},
 };
 
@@ -51,8 +52,8 @@ pub(super) struct Args {
     /// else nothing is taken out. Runs count that are in the committed recordings, and this one; none that failed or was cut short
     #[arg(long, value_name = "K")]
     forget_after: Option<NonZeroUsize>,
-    /// Do not show what matches this regular expression in the log and in the job's summary, beside khard.toml's [ci] redact.
-    /// Profiles and recordings have to name what they allow
+    /// Do not show what matches this regular expression in the log and in the job's summary, beside khard.toml's [ci] redact: of the
+    /// comparison in every name by itself, of warnings and errors in all words. Profiles and recordings have to name what they allow
     #[arg(long, value_name = "PATTERN")]
     redact: Vec<Regex>,
     #[command(flatten)]
@@ -67,7 +68,7 @@ pub(super) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
     let policy = Config::find()?.ci;
     let fail_on = args.fail_on.or(policy.fail_on).unwrap_or(FailOn::Added);
     let forget_after = args.forget_after.or(policy.forget_after);
-    let redact = Redact([policy.redact, args.redact].concat());
+    let redact = super::redact_log(Redact::new([policy.redact, args.redact].concat()));
     let denies_attempts = args.choices.denies_attempts();
     let choices = args.choices.into_choices()?;
     let duration = args.targets.duration;
@@ -91,11 +92,12 @@ pub(super) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
         Err(_) => 0,
     };
     let judge = |finished: Finished| {
-        let is_lossy = say_losses(&finished, &accepted, &redact);
+        let is_lossy = say_losses(&finished, &accepted);
         let failure = finished.command.failure();
         let compared =
             ci::compare(&args.output, &args.baseline, &finished.reports, &choices, forget_after, failure)?;
-        match tell(&compared, &args.output, quiet, &redact) {
+        let compared = compared.redacted(redact);
+        match tell(&compared, quiet) {
             // Whoever reads the output has had enough: that changes nothing of the answer.
             Err(error) if !super::is_broken_pipe(&error) => return Err(error),
             _ => {}
@@ -119,11 +121,11 @@ pub(super) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
 }
 
 /// Whether something was lost that nobody has accepted.
-fn say_losses(finished: &Finished, accepted: &[super::targets::Class], redact: &Redact) -> bool {
+fn say_losses(finished: &Finished, accepted: &[super::targets::Class]) -> bool {
     let mut is_lossy = false;
     for report in &finished.reports {
         for class in unaccepted(&report.lossy, accepted) {
-            let dir = redact.apply(escape::terminal(report.dir.as_os_str().as_encoded_bytes()));
+            let dir = escape::terminal(report.dir.as_os_str().as_encoded_bytes());
             let class = class.as_str();
             tracing::error!(
                 "{dir}: the recording is lossy in {class} (see summary.md): run again, or accept it with --accept-lossy {class}"
@@ -134,19 +136,10 @@ fn say_losses(finished: &Finished, accepted: &[super::targets::Class], redact: &
     is_lossy
 }
 
-/// What is not to be shown.
-struct Redact(Vec<Regex>);
-
-impl Redact {
-    fn apply(&self, text: String) -> String {
-        self.0.iter().fold(text, |text, pattern| pattern.replace_all(&text, "[redacted]").into_owned())
-    }
-}
-
-fn tell(compared: &Compared, out_dir: &Path, quiet: bool, redact: &Redact) -> Result<()> {
+fn tell(compared: &Compared, quiet: bool) -> Result<()> {
     // Each where the other fails too.
     let summed_up = ci::job_summary().map_or(Ok(()), |path| {
-        let page = redact.apply(compared.to_markdown(out_dir));
+        let page = compared.to_markdown();
         let opened = File::options().append(true).create(true).open(&path);
         opened.and_then(|mut file| file.write_all(page.as_bytes())).with_context(|| {
             let path = escape::terminal(path.as_os_str().as_encoded_bytes());
@@ -156,7 +149,7 @@ fn tell(compared: &Compared, out_dir: &Path, quiet: bool, redact: &Redact) -> Re
         })
     });
     if !quiet {
-        write!(stdout().lock(), "{}", redact.apply(compared.to_text(out_dir)))?;
+        write!(stdout().lock(), "{}", compared.to_text())?;
     }
     summed_up
 }

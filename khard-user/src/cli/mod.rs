@@ -30,6 +30,7 @@ use std::{
     io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::OnceLock,
 };
 
 use clap::{Parser, Subcommand};
@@ -44,6 +45,7 @@ use crate::{
     config::{Config, ConfigError},
     output::files::OutDir,
     profiles::ProfileChoices,
+    redact::Redact,
     trace::TOLD_WITHOUT_V,
 };
 
@@ -330,6 +332,14 @@ fn init_logging(cli: &Cli) {
         .init();
 }
 
+/// What is not to be shown in the log.
+static REDACT: OnceLock<Redact> = OnceLock::new();
+
+/// Keeps something out of the log from now on.
+fn redact_log(redact: Redact) -> &'static Redact {
+    REDACT.get_or_init(|| redact)
+}
+
 /// Where a line of the log goes: to stderr, but where a dashboard has the terminal to a file beside what is written.
 struct Log {
     /// None: there is no such file, and what goes wrong is told at the end.
@@ -340,12 +350,15 @@ impl Write for Log {
     /// Never fails: tracing would complain on stderr, and where that is a terminal that is gone, complaining panics, with all that is
     /// not written yet.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        // Warnings and errors come from everywhere, with names in them: all words of a line are looked at, khard's own too.
+        let hidden = REDACT.get().and_then(|redact| redact.text(&String::from_utf8_lossy(line)));
+        let shown = hidden.as_ref().map_or(line, String::as_bytes);
         if !crate::tui::is_taken() {
-            let _ = io::stderr().write_all(line);
+            let _ = io::stderr().write_all(shown);
         } else if let Some(dir) = &self.dir
             && let Ok(mut file) = OutDir::open(dir).and_then(|dir| dir.append(LOG_FILE))
         {
-            let _ = file.write_all(line);
+            let _ = file.write_all(shown);
         }
         Ok(line.len())
     }

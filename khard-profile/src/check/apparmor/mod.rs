@@ -103,7 +103,7 @@ fn caveats(profile: &ParsedProfile, recording: &Recording, accesses: &[CheckedAc
     let mut caveats: Vec<String> = coverage_caveats(recording);
     for part in &profile.unjudged {
         caveats.push(match part.line {
-            0 => part.what.clone(),
+            0 => part.what.clone().into_owned(),
             line => format!("line {line}: {}", part.what),
         });
     }
