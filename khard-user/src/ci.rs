@@ -12,9 +12,9 @@ use khard_profile::{diff::Diff, escape, recording::MergePolicy};
 
 use crate::{
     input::{self, InputError},
-    profiles::ProfileChoices,
+    profiles::{ProfileChoices, SECCOMP_FILE, apparmor_file},
     redact::Redact,
-    trace::Report,
+    trace::{RECORDING_FILE, Report},
     verify::{AmendError, Amendment},
 };
 
@@ -24,6 +24,12 @@ pub enum CiError {
     /// What was recorded.
     #[error(transparent)]
     Input(#[from] InputError),
+    /// Where they should be.
+    #[error("the baseline {} is no folder: name the one of the committed profiles", path.display())]
+    NoFolder {
+        /// What was named.
+        path: PathBuf,
+    },
     /// The committed profiles of a subject.
     #[error("cannot compare {} with the committed profiles", escape::terminal(subject.as_bytes()))]
     Compare {
@@ -46,6 +52,8 @@ pub struct Compared {
     known: Vec<Known>,
     /// Subjects without committed profiles.
     new: Vec<String>,
+    /// Subjects with committed profiles, but without the recording that they were made from.
+    unrecorded: Vec<String>,
     /// Subjects with committed profiles that did not run.
     absent: Vec<String>,
     /// Why the run is not a whole one, if it is not.
@@ -68,6 +76,17 @@ impl Known {
     fn has_any(&self) -> bool {
         self.differences.iter().any(|(_, difference)| !difference.is_empty())
     }
+}
+
+/// Makes sure that a baseline is a folder, or that there is nothing yet.
+///
+/// # Errors
+/// When it is something else.
+pub fn check_baseline(path: &Path) -> Result<(), CiError> {
+    if path.exists() && !path.is_dir() {
+        return Err(CiError::NoFolder { path: path.to_owned() });
+    }
+    Ok(())
 }
 
 /// Compares each recorded subject with the folder of the same name below `baseline`, and brings what was written for it up to date: its
@@ -97,8 +116,16 @@ pub fn compare(
         let subject = relative(&report.dir, out_dir);
         seen.insert(subject.clone());
         let committed = baseline.join(&subject);
-        if !committed.join(crate::trace::RECORDING_FILE).exists() {
-            compared.new.push(subject);
+        if !committed.join(RECORDING_FILE).exists() {
+            let has_profiles =
+                [SECCOMP_FILE.to_owned(), apparmor_file(input::recording(&report.dir)?.1.subject())]
+                    .iter()
+                    .any(|file| committed.join(file).exists());
+            if has_profiles {
+                compared.unrecorded.push(subject);
+            } else {
+                compared.new.push(subject);
+            }
             continue;
         }
         let (_, recording) = input::recording(&report.dir)?;
@@ -112,8 +139,11 @@ pub fn compare(
         unchanged.as_ref().unwrap_or(&amendment).write(&report.dir, choices).map_err(failed)?;
         compared.known.push(Known { subject, differences: amendment.differences });
     }
-    if baseline.is_dir() {
-        let committed = input::find_recordings(&[baseline.to_owned()]).unwrap_or_default();
+    if baseline.exists() {
+        let committed = match input::find_recordings(&[baseline.to_owned()]) {
+            Err(InputError::NoRecording { .. }) => Vec::new(),
+            found => found?,
+        };
         let folders = committed.iter().filter_map(|file| file.parent());
         let names: BTreeSet<String> = folders.map(|dir| relative(dir, baseline)).collect();
         compared.absent.extend(names.difference(&seen).cloned());
@@ -124,19 +154,27 @@ pub fn compare(
 impl Compared {
     /// Whether this run needs what the committed profiles do not allow.
     pub fn has_more(&self) -> bool {
-        !self.new.is_empty() || self.known.iter().any(Known::has_more)
+        self.without_recording().next().is_some() || self.known.iter().any(Known::has_more)
     }
 
     /// Whether the profiles would be others.
     pub fn has_any(&self) -> bool {
-        !self.new.is_empty() || self.known.iter().any(Known::has_any)
+        self.without_recording().next().is_some() || self.known.iter().any(Known::has_any)
+    }
+
+    /// Subjects that there is nothing to compare with, and why.
+    fn without_recording(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        let new = self.new.iter().map(|subject| (subject.as_str(), "has no committed profiles yet"));
+        let why = "has committed profiles, but no recording.json beside them to compare with: commit all that khard ci leaves";
+        new.chain(self.unrecorded.iter().map(move |subject| (subject.as_str(), why)))
     }
 
     /// The same without the names that somebody wants hidden. khard's own words stay.
     #[must_use]
     pub fn redacted(mut self, redact: &Redact) -> Self {
         let of_known = self.known.iter_mut().map(|known| &mut known.subject);
-        let names = of_known.chain(&mut self.new).chain(&mut self.absent).chain([&mut self.out_dir]);
+        let others = self.new.iter_mut().chain(&mut self.unrecorded).chain(&mut self.absent);
+        let names = of_known.chain(others).chain([&mut self.out_dir]);
         for name in names {
             if let Some(hidden) = redact.name(name.as_bytes()) {
                 *name = hidden;
@@ -163,8 +201,8 @@ impl Compared {
             None => format!("## khard: {}\n", self.verdict()),
             Some(why) => format!("## khard: {why}; {INCOMPLETE}\n\nSo far {}.\n", self.verdict()),
         };
-        for subject in &self.new {
-            let _ = writeln!(page, "\n**{}** has no committed profiles yet.", code(subject));
+        for (subject, why) in self.without_recording() {
+            let _ = writeln!(page, "\n**{}** {why}.", code(subject));
         }
         for (subject, kind, difference) in
             self.differences().filter(|(_, _, difference)| !difference.is_empty())
@@ -187,8 +225,8 @@ impl Compared {
             None => format!("khard: {}\n", self.verdict()),
             Some(why) => format!("khard: {why}; {INCOMPLETE}\n\nSo far {}\n", self.verdict()),
         };
-        for subject in &self.new {
-            let _ = writeln!(text, "\n{} has no committed profiles yet", shown(subject));
+        for (subject, why) in self.without_recording() {
+            let _ = writeln!(text, "\n{} {why}", shown(subject));
         }
         for (subject, kind, difference) in
             self.differences().filter(|(_, _, difference)| !difference.is_empty())
@@ -214,7 +252,7 @@ impl Compared {
     }
 
     fn verdict(&self) -> String {
-        match self.known.iter().filter(|known| known.has_more()).count() + self.new.len() {
+        match self.known.iter().filter(|known| known.has_more()).count() + self.without_recording().count() {
             0 => "this run needs nothing that the committed profiles do not allow".to_owned(),
             1 => "1 subject needs more than its committed profiles allow".to_owned(),
             n => format!("{n} subjects need more than their committed profiles allow"),

@@ -118,6 +118,24 @@ fn what_the_last_runs_did_not_need_goes_and_what_is_redacted_is_not_shown() {
 }
 
 #[test]
+fn a_baseline_without_what_is_compared_is_named() {
+    let project = Project::new();
+    project.run(&[]).expect(1);
+    project.accept();
+    fs::remove_file(project.path("profiles/sh/recording.json")).unwrap();
+    let done = project.run(&[]).expect(1);
+    for told in [done.stdout, project.summary()] {
+        assert!(told.contains("no recording.json beside them"), "{told}");
+    }
+
+    let ran = project.path("ran");
+    let mut ci = khard::command(["ci", "--baseline", "/etc/passwd", "--", "touch", &ran]);
+    let done = khard::start(ci.current_dir(project.0.path())).end().expect(125);
+    assert!(done.stderr.contains("the baseline /etc/passwd is no folder"), "{}", done.stderr);
+    assert!(!Path::new(&ran).exists(), "it is refused before anything runs");
+}
+
+#[test]
 fn names_are_redacted_wherever_they_are_shown_and_khards_own_words_are_not() {
     let project = Project::new();
     project.run(&[]).expect(1);
