@@ -9,6 +9,7 @@ use std::{
 };
 
 use khard_profile::{diff::Diff, escape, recording::MergePolicy};
+use serde_json::{Value, json};
 
 use crate::{
     input::{self, InputError},
@@ -240,6 +241,28 @@ impl Compared {
             let _ = writeln!(text, "\n{}", self.what_is_in(&shown(&self.out_dir)));
         }
         text
+    }
+
+    /// The same for programs.
+    pub fn to_value(&self) -> Value {
+        let known = self.known.iter().map(|Known { subject, differences }| {
+            let differences: Vec<Value> = differences.iter().map(|(_, diff)| diff.to_value()).collect();
+            json!({ "subject": subject, "state": "compared", "differences": differences })
+        });
+        let with_state = |subjects: &[String], state: &'static str| {
+            let subjects = subjects.iter().map(|subject| json!({ "subject": subject, "state": state }));
+            subjects.collect::<Vec<_>>()
+        };
+        let new = with_state(&self.new, "new");
+        let others =
+            [with_state(&self.unrecorded, "no_recording"), with_state(&self.absent, "absent")].concat();
+        json!({
+            "output": self.out_dir,
+            "incomplete": self.failure,
+            "equal": !self.has_any(),
+            "has_more": self.has_more(),
+            "subjects": known.chain(new).chain(others).collect::<Vec<_>>(),
+        })
     }
 
     fn what_is_in(&self, out_dir: &str) -> String {

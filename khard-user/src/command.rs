@@ -123,6 +123,8 @@ impl User {
 pub enum Output {
     /// Where khard's own goes; and the command has the terminal.
     Inherited,
+    /// To where khard's own errors go: its stdout is for programs. The command has the terminal.
+    Stderr,
     /// To a file, and it reads nothing: somebody else has the terminal.
     File(std::path::PathBuf),
 }
@@ -156,6 +158,10 @@ impl Started {
         command.args(arguments).process_group(0).kill_on_drop(false);
         let terminal = match output {
             Output::Inherited => controlling_terminal(),
+            Output::Stderr => {
+                command.stdout(io::stderr());
+                controlling_terminal()
+            }
             Output::File(path) => {
                 let failed = |source| CommandError::Output { path: path.clone(), source };
                 let file = File::create(path).map_err(failed)?;

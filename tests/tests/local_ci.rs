@@ -136,6 +136,36 @@ fn a_baseline_without_what_is_compared_is_named() {
 }
 
 #[test]
+fn as_json_the_comparison_is_all_that_stands_on_stdout() {
+    let project = Project::new();
+    project.plant("echo of the tests");
+    let run = |args: &[&str], code| {
+        let done = project.run(&[["--json"].as_slice(), args].concat()).expect(code);
+        assert!(done.stderr.contains("of the tests"), "{}", done.stderr);
+        serde_json::from_str::<serde_json::Value>(&done.stdout).unwrap()
+    };
+    let first = run(&[], 1);
+    assert_eq!(first["subjects"], serde_json::json!([{ "subject": "sh", "state": "new" }]));
+    assert_eq!(
+        (&first["incomplete"], &first["has_more"], &first["exit_status"], &first["lossy"]),
+        (&serde_json::Value::Null, &true.into(), &1.into(), &false.into())
+    );
+    project.accept();
+    assert_eq!(run(&[], 0)["has_more"], false);
+    project.plant("./planted-call");
+    project.plant("trap 'exit 7' EXIT");
+    let more = run(&["--redact", "sid"], 7);
+    assert_eq!((&more["has_more"], &more["exit_status"]), (&true.into(), &7.into()));
+    assert!(more["incomplete"].as_str().unwrap().contains("exit status: 7"), "{more}");
+    let seccomp = &more["subjects"][0]["differences"][0];
+    assert_eq!(seccomp["compared"], "seccomp");
+    assert!(
+        seccomp["changes"].as_array().unwrap().iter().any(|one| one["what"] == "get[redacted]"),
+        "{seccomp}"
+    );
+}
+
+#[test]
 fn names_are_redacted_wherever_they_are_shown_and_khards_own_words_are_not() {
     let project = Project::new();
     project.run(&[]).expect(1);

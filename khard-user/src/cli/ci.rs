@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context, Result};
 use khard_profile::escape;
 use regex::Regex;
+use serde_json::Value;
 
 use super::{
     ChoiceArgs,
@@ -31,6 +32,7 @@ Examples:
   khard ci --baseline profiles -- make test
   khard ci --baseline profiles --containers -- make e2e           COMMAND, and each container that starts meanwhile
   khard ci --baseline profiles -l app=web --wait -- ./e2e.sh      COMMAND and the pods that it starts
+  khard ci --baseline profiles --json -- make test > gate.json    for another system's gate
 
 Where GITHUB_STEP_SUMMARY is set, the comparison is appended to that file as Markdown. The output folder holds the profiles with this
 run in them, to be kept as an artifact, and committed to accept them: cp -r khard-ci/. profiles/
@@ -60,6 +62,9 @@ pub(super) struct Args {
     targets: TargetArgs,
     #[command(flatten)]
     choices: ChoiceArgs,
+    /// Print the comparison as JSON, and nothing else on stdout: what COMMAND prints goes to stderr
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the verb.
@@ -73,7 +78,8 @@ pub(super) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
     let denies_attempts = args.choices.denies_attempts();
     let choices = args.choices.into_choices()?;
     let duration = args.targets.duration;
-    let (request, mut source) = args.targets.into_request(false, denies_attempts, Output::Inherited)?;
+    let output = if args.json { Output::Stderr } else { Output::Inherited };
+    let (request, mut source) = args.targets.into_request(false, denies_attempts, output)?;
     if let Source::Here { command: Some(command) } = &mut source {
         command.ends_recording = true;
     }
@@ -97,22 +103,32 @@ pub(super) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
         let failure = finished.command.failure();
         let compared =
             ci::compare(&args.output, &args.baseline, &finished.reports, &choices, forget_after, failure)?;
-        let compared = compared.redacted(redact);
-        match tell(&compared, quiet) {
-            // Whoever reads the output has had enough: that changes nothing of the answer.
-            Err(error) if !super::is_broken_pipe(&error) => return Err(error),
-            _ => {}
-        }
         let is_refused = match fail_on {
             FailOn::Added => compared.has_more(),
             FailOn::Any => compared.has_any(),
             FailOn::Nothing => false,
         };
-        Ok(if is_lossy { super::ERROR_WITH_COMMAND } else { u8::from(is_refused) })
+        let code = match of_command {
+            0 if is_lossy => super::ERROR_WITH_COMMAND,
+            0 => u8::from(is_refused),
+            code => code,
+        };
+        let compared = compared.redacted(redact);
+        let as_json = args.json.then(|| {
+            let mut value = compared.to_value();
+            value["lossy"] = is_lossy.into();
+            value["exit_status"] = code.into();
+            value
+        });
+        match tell(&compared, as_json, quiet) {
+            // Whoever reads the output has had enough: that changes nothing of the answer.
+            Err(error) if !super::is_broken_pipe(&error) => Err(error),
+            _ => Ok(code),
+        }
     };
     // What the project's own tests say comes first.
     match recorded.map_err(Into::into).and_then(judge) {
-        Ok(code) => Ok(ExitCode::from(if of_command == 0 { code } else { of_command })),
+        Ok(code) => Ok(ExitCode::from(code)),
         Err(error) if of_command != 0 => {
             tracing::error!("{error:#}");
             Ok(ExitCode::from(of_command))
@@ -137,7 +153,7 @@ fn say_losses(finished: &Finished, accepted: &[super::targets::Class]) -> bool {
     is_lossy
 }
 
-fn tell(compared: &Compared, quiet: bool) -> Result<()> {
+fn tell(compared: &Compared, as_json: Option<Value>, quiet: bool) -> Result<()> {
     // Each where the other fails too.
     let summed_up = ci::job_summary().map_or(Ok(()), |path| {
         let page = compared.to_markdown();
@@ -149,7 +165,9 @@ fn tell(compared: &Compared, quiet: bool) -> Result<()> {
             )
         })
     });
-    if !quiet {
+    if let Some(value) = as_json {
+        writeln!(stdout().lock(), "{value}")?;
+    } else if !quiet {
         write!(stdout().lock(), "{}", compared.to_text())?;
     }
     summed_up
