@@ -18,6 +18,21 @@ pub struct PrivilegeError {
     source: Box<dyn std::error::Error + Send + Sync>,
 }
 
+/// Nothing can be recorded by who runs khard.
+#[derive(Debug, thiserror::Error)]
+#[error("recording needs CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN: run khard as root")]
+pub struct NotPermitted;
+
+/// Refuses at once who can certainly record nothing, before anything else is found amiss that root would not meet. What the kernel makes
+/// of who passes is seen when programs are loaded.
+///
+/// # Errors
+/// Without any privilege that the kernel asks for first (`CAP_BPF`, for which `CAP_SYS_ADMIN` stands too: capabilities(7)).
+pub fn check_privileges() -> Result<(), NotPermitted> {
+    let held = rustix::thread::capabilities(None::<Pid>).map_or(CapabilitySet::all(), |sets| sets.effective);
+    if held.intersects(CapabilitySet::BPF | CapabilitySet::SYS_ADMIN) { Ok(()) } else { Err(NotPermitted) }
+}
+
 /// What stays, and why.
 const KEPT: CapabilitySet = CapabilitySet::BPF // map updates as subjects come and go
     .union(CapabilitySet::PERFMON) // the perf tracepoint's event, where it is attached

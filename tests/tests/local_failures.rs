@@ -84,6 +84,16 @@ fn without_root_khard_says_that_it_needs_it() {
         command.args(["trace", "-o"]).arg(&out).args(target);
         assert_refused(khard::start(&mut command).end(), &out, code, &["run khard as root"]);
     }
+    // Where nobody may write either, that is not what is missing first.
+    let closed = tempfile::tempdir().unwrap();
+    fs::set_permissions(closed.path(), Permissions::from_mode(0o755)).unwrap();
+    for verb in [["trace", "--floor", "none"], ["ci", "--baseline", "profiles"]] {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
+        command.args(verb).args(["--", "true"]).current_dir(closed.path());
+        let done = khard::start(&mut command).end();
+        assert_refused(done, closed.path(), WITH_COMMAND, &["run khard as root"]);
+    }
 }
 
 #[test]

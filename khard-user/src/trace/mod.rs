@@ -25,7 +25,7 @@ use crate::{
     agent::{self, Agent, AgentError, CommandToRun, Signals},
     command::CommandEnd,
     output::files::WriteError,
-    privilege::{self, PrivilegeError},
+    privilege::{self, NotPermitted, PrivilegeError},
     profiles::{ProfileChoices, ProfileError},
     stream::{Request, StreamError},
     subjects::BadStream,
@@ -119,6 +119,9 @@ pub enum TraceError {
     /// khard's own privileges.
     #[error(transparent)]
     Privilege(#[from] PrivilegeError),
+    /// Nobody who may record.
+    #[error(transparent)]
+    NotPermitted(#[from] NotPermitted),
     /// The dashboard.
     #[error("cannot show the dashboard: it needs a terminal; `khard trace` needs none")]
     Terminal(#[source] io::Error),
@@ -186,6 +189,7 @@ pub struct Finished {
 /// # Errors
 /// When a target cannot be recorded, or nothing can be written. Subjects that were only attached to go on.
 pub async fn run(options: Options, files: Files) -> Result<Finished, TraceError> {
+    check_privileges(&options.source)?;
     // Signals first: from here on a Ctrl-C ends in order.
     let signals = Signals::install().map_err(|source| TraceError::Io { what: "handle signals", source })?;
     let outputs = Outputs::open(&options, &files)?;
@@ -198,9 +202,18 @@ pub async fn run(options: Options, files: Files) -> Result<Finished, TraceError>
 /// # Errors
 /// When a target cannot be recorded.
 pub async fn verify(options: Options, verification: Verification) -> Result<Finished, TraceError> {
+    check_privileges(&options.source)?;
     let signals = Signals::install().map_err(|source| TraceError::Io { what: "handle signals", source })?;
     take_in(&options, "", signals, |ui| Client::new(&options, Keep::Verdicts(Box::new(verification)), ui))
         .await
+}
+
+/// Whoever records elsewhere needs none here.
+fn check_privileges(source: &Source) -> Result<(), NotPermitted> {
+    match source {
+        Source::Here { .. } => privilege::check_privileges(),
+        Source::Via(_) => Ok(()),
+    }
 }
 
 /// Brings an agent and a client together.
