@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const MAX_EXPANSIONS: usize = 1024;
 /// States of one pattern's automaton; the longest path of AppArmor has 8,192 bytes.
 const MAX_STATES: usize = 1 << 16;
+/// Steps of the search whether one pattern covers another; patterns that people write take some hundred.
+const MAX_STEPS: usize = 1 << 12;
 /// As `apparmor_parser` (`MAX_ALT_DEPTH`, `parser_regex.c`).
 const MAX_DEPTH: usize = 49;
 
@@ -95,6 +97,47 @@ impl Pattern {
     /// True if it matches one text alone.
     pub(crate) fn is_literal(&self) -> bool {
         matches!(self.programs.as_slice(), [program] if program.states.is_empty())
+    }
+
+    /// True if whatever the other one matches, this one matches too. False as well where that would take too long to find out.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        if let [Program { prefix, states }] = other.programs.as_slice()
+            && states.is_empty()
+        {
+            return self.matches(prefix);
+        }
+        let apart = |one: &[u8], next: &[u8]| !one.starts_with(next) && !next.starts_with(one);
+        if matches!((self.prefix(), other.prefix()), (Some(one), Some(next)) if apart(one, next)) {
+            return false;
+        }
+        is_within(&other.automaton(), &self.automaton())
+    }
+
+    /// Its programs as one, their prefixes in it.
+    fn automaton(&self) -> Vec<State> {
+        let length = |program: &Program| program.prefix.len() + program.states.len() + 2;
+        let end = self.programs.iter().map(length).sum();
+        let mut all = Vec::with_capacity(end);
+        for program in &self.programs {
+            let next = all.len() + length(program);
+            // There is no next one after the last.
+            let fork = if next == end { all.len() + 1 } else { next };
+            all.push(State::Fork(all.len() + 1, fork));
+            all.extend(program.prefix.iter().map(|byte| State::Take(ByteSet::of([*byte]))));
+            let start = all.len();
+            all.extend(program.states.iter().map(|state| match state {
+                State::Take(set) => State::Take(*set),
+                State::Fork(one, other) => State::Fork(start + one, start + other),
+                State::Jump(to) => State::Jump(start + to),
+            }));
+            all.push(State::Jump(end));
+        }
+        all
+    }
+
+    /// True if every match is certain to begin with a slash.
+    pub(crate) fn is_absolute(&self) -> bool {
+        self.programs.iter().all(|program| program.prefix.starts_with(b"/"))
     }
 
     /// True if the whole of `bytes` matches.
@@ -391,6 +434,14 @@ impl Active {
         self.list.drain(..).for_each(|at| self.is_in[at] = false);
     }
 
+    /// Those that it is in, in their order; it is in none then.
+    fn taken(&mut self) -> Vec<usize> {
+        let mut list = self.list.clone();
+        list.sort_unstable();
+        self.clear();
+        list
+    }
+
     /// Adds a state and all that it goes to by itself.
     fn enter(&mut self, states: &[State], at: usize) {
         self.open.push(at);
@@ -406,6 +457,59 @@ impl Active {
             }
         }
     }
+}
+
+/// True if whatever one automaton takes, the other takes too: each state of the one is followed together with all states that the
+/// other can then be in. False where that are too many.
+fn is_within(one: &[State], other: &[State]) -> bool {
+    let bytes = distinct_bytes(one.iter().chain(other));
+    let mut active = Active::new(other.len());
+    active.enter(other, 0);
+    let mut open = vec![(0, active.taken())];
+    let mut seen = BTreeSet::new();
+    while let Some((at, in_other)) = open.pop() {
+        // Every state of the one leads to its end.
+        if in_other.is_empty() || seen.len() > MAX_STEPS {
+            return false;
+        }
+        if !seen.insert((at, in_other.clone())) {
+            continue;
+        }
+        match one.get(at) {
+            None if !in_other.contains(&other.len()) => return false,
+            None => {}
+            Some(State::Fork(first, second)) => {
+                open.extend([(*first, in_other.clone()), (*second, in_other)]);
+            }
+            Some(State::Jump(to)) => open.push((*to, in_other)),
+            Some(State::Take(set)) => {
+                for byte in bytes.iter().filter(|byte| set.has(**byte)) {
+                    for state in &in_other {
+                        if let Some(State::Take(set)) = other.get(*state)
+                            && set.has(*byte)
+                        {
+                            active.enter(other, state + 1);
+                        }
+                    }
+                    open.push((at + 1, active.taken()));
+                }
+            }
+        }
+    }
+    true
+}
+
+/// One byte of each sort that these states tell apart.
+fn distinct_bytes<'a>(states: impl Iterator<Item = &'a State>) -> Vec<u8> {
+    let sets: BTreeSet<ByteSet> = states
+        .filter_map(|state| match state {
+            State::Take(set) => Some(*set),
+            State::Fork(..) | State::Jump(_) => None,
+        })
+        .collect();
+    let sort = |byte: u8| sets.iter().map(|set| set.has(byte)).collect::<Vec<_>>();
+    let sorts: BTreeMap<Vec<bool>, u8> = (1..=255).map(|byte| (sort(byte), byte)).collect();
+    sorts.into_values().collect()
 }
 
 /// The class after a `[`, and how long it is with its `]`.
@@ -457,4 +561,53 @@ fn class(text: &[u8]) -> Result<(ByteSet, usize), PatternError> {
         return Err(bad("there is nothing between [ and ]"));
     }
     Ok((if negated { set.not() } else { set }, at + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pattern(text: &str) -> Pattern {
+        let pid = b"{[1-9],[1-9][0-9],[1-9][0-9][0-9],[1-4][0-9][0-9][0-9][0-9][0-9][0-9]}".to_vec();
+        let variables = Variables::from([
+            (b"pid".to_vec(), vec![pid]),
+            (b"HOME".to_vec(), vec![b"/home/*/".to_vec(), b"/root/".to_vec()]),
+        ]);
+        Pattern::path(&decode(text.as_bytes()).unwrap(), &variables).unwrap()
+    }
+
+    #[test]
+    fn a_pattern_covers_what_matches_nothing_beyond_it() {
+        for (wide, narrow) in [
+            ("/etc/**", "/etc/passwd"),
+            ("/etc/**", "/etc/*"),
+            ("/etc/**", "/etc/nginx/**"),
+            ("/**", "/{etc,usr}/[a-c]?*/x"),
+            ("/etc/{a,b*}", "/etc/{a,ba,b[cd]}"),
+            ("/proc/*/stat", "/proc/@{pid}/stat"),
+            ("/home/**", "/home/*/.ssh/**"),
+            ("@{HOME}**", "/root/.ssh/*"),
+            ("{/home,/root}/**", "@{HOME}.*"),
+        ] {
+            assert!(pattern(wide).covers(&pattern(narrow)), "{wide} {narrow}");
+            assert!(!pattern(narrow).covers(&pattern(wide)), "{narrow} {wide}");
+        }
+        for (one, other) in [
+            ("/etc/*", "/etc/*/x"),
+            ("/etc/**", "/etc/"),
+            ("/etc/**", "/usr/**"),
+            ("/etc/[a-c]", "/etc/?"),
+            ("/home/**", "@{HOME}**"),
+            ("/etc/*a", "/etc/*b"),
+        ] {
+            assert!(!pattern(one).covers(&pattern(other)), "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn what_takes_too_long_to_compare_is_not_called_covered() {
+        let many = "[ab]".repeat(16);
+        let wide = format!("/{}**", "*a?".repeat(12));
+        assert!(!pattern(&wide).covers(&pattern(&format!("/*{many}*a{many}"))));
+    }
 }

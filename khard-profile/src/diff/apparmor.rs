@@ -1,6 +1,6 @@
 //! Owns what is different between two AppArmor profiles: what their rules grant and deny, united for each path, capability, peer and so
-//! on. Order, line breaks, comments and variables do not count. Patterns are compared one by one: a rule that another one already
-//! covers counts as a rule.
+//! on. Order, line breaks, comments and variables do not count. What a wider rule of the other profile covers is neither more nor less:
+//! where it is certain that it does, which the rules of one class tell one by one, never several together.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,22 +48,26 @@ const CLASSES: [&str; 13] = [
 /// Compares what two profiles grant and deny.
 pub fn apparmor(old: &ParsedProfile, new: &ParsedProfile) -> Diff {
     let (before, after) = (Things::of(old), Things::of(new));
-    let all: BTreeSet<&Thing> = before.0.keys().chain(after.0.keys()).collect();
+    let all: BTreeSet<&Thing> = before.said.keys().chain(after.said.keys()).collect();
     let mut changes = Vec::new();
     for thing in all {
-        let (was, is) = (before.0.get(thing), after.0.get(thing));
-        let beyond = |these: Option<&Said>, others: Option<&Said>| match (these, others) {
-            (Some(_), None) => true,
-            (Some(these), Some(others)) => !these.words.is_subset(&others.words),
-            (None, _) => false,
-        };
-        if beyond(is, was) {
+        let (was, is) = (before.said.get(thing), after.said.get(thing));
+        let (gained, lost) = (before.lacks(thing, is), after.lacks(thing, was));
+        if gained == Lacks::It {
             let kind = if was.is_none() { Kind::Added } else { Kind::Widened };
             changes.push(change(thing, kind, was, is));
         }
-        if beyond(was, is) {
+        if lost == Lacks::It {
             let kind = if is.is_none() { Kind::Removed } else { Kind::Narrowed };
             changes.push(change(thing, kind, was, is));
+        }
+        match (gained, lost) {
+            (Lacks::Nothing, Lacks::Nothing) | (Lacks::It, _) | (_, Lacks::It) => {}
+            (gained, lost) => changes.push(Change {
+                before: Some(gained.in_words(was)),
+                after: Some(lost.in_words(is)),
+                ..change(thing, Kind::Changed, was, is)
+            }),
         }
     }
     if old.abi != new.abi {
@@ -124,13 +128,91 @@ struct Said {
     /// How it is called: the first way of writing it.
     name: Vec<u8>,
     perms: FilePerms,
+    /// By one of the rules a program leaves the profile on exec.
+    leaves: bool,
 }
 
-struct Things(BTreeMap<Thing, Said>);
+#[derive(Default)]
+struct Things {
+    said: BTreeMap<Thing, Said>,
+    /// Those that can cover others.
+    wide: Vec<Thing>,
+}
+
+/// What a profile lacks of that which another one says of a thing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Lacks {
+    Nothing,
+    /// Rules of its own; what they would say is within these, by their names.
+    Rules(BTreeSet<Vec<u8>>),
+    It,
+}
+
+impl Lacks {
+    /// What a profile says of a thing, and within what the rest is.
+    fn in_words(self, said: Option<&Said>) -> Bytes {
+        let own = said.map(|said| in_words(said).unwrap_or_else(|| "a rule of its own".to_owned()));
+        let mut words: Vec<Vec<u8>> = own.map(String::into_bytes).into_iter().collect();
+        if let Self::Rules(names) = self {
+            words.push(
+                [b"within ", names.into_iter().collect::<Vec<_>>().join(&b", "[..]).as_slice()].concat(),
+            );
+        }
+        Bytes::from(words.join(&b", "[..]))
+    }
+}
+
+impl Said {
+    /// True if this word is said, or one that means more.
+    fn says(&self, word: Option<&str>) -> bool {
+        word.is_none_or(|word| {
+            let any = word.split_once(' ').map(|(way, _)| format!("{way} any"));
+            self.words.contains(word) || any.is_some_and(|any| self.words.contains(&any))
+        })
+    }
+}
+
+impl Thing {
+    /// True for certain: what is said of this with some words is said of the other one with them.
+    fn covers(&self, other: &Self) -> bool {
+        let is_all = self.class == OTHER && self.about == About::Text(Bytes::from("all"));
+        let is_within_all = !matches!(other.class, LINKS | TRANSITIONS | OTHER | UNJUDGED | FLAGS);
+        self.deny == other.deny
+            && (!self.owner || other.owner)
+            && ((is_all && is_within_all) || (self.class == other.class && self.about.covers(&other.about)))
+    }
+}
+
+impl About {
+    fn covers(&self, other: &Self) -> bool {
+        let both = |wide: &Option<Pattern>, one: &Option<Pattern>| match (wide, one) {
+            (Some(wide), Some(one)) => wide.covers(one),
+            _ => wide == one,
+        };
+        let path = |wide: &Option<Pattern>, path: &Option<Pattern>| match (wide, path) {
+            (None, Some(path)) => path.is_absolute(),
+            _ => both(wide, path),
+        };
+        match (self, other) {
+            (Self::Path(wide), Self::Path(one)) => path(wide, one),
+            (Self::Link { link: wide, target: to, subset: one }, Self::Link { link, target, subset }) => {
+                one == subset && path(wide, link) && both(to, target)
+            }
+            (Self::Capability(wide), Self::Capability(one)) => wide.is_none() || wide == one,
+            (Self::Network(family, kind), Self::Network(one, of_one)) => {
+                (family.is_none() || family == one) && (kind.is_none() || kind == of_one)
+            }
+            (Self::Peer(Peer::Any), Self::Peer(_)) => true,
+            (Self::Peer(Peer::Label(wide)), Self::Peer(Peer::Label(one))) => wide.covers(one),
+            (Self::Umount(wide), Self::Umount(one)) => wide.is_none() || both(wide, one),
+            _ => self == other,
+        }
+    }
+}
 
 impl Things {
     fn of(profile: &ParsedProfile) -> Self {
-        let mut things = Self(BTreeMap::new());
+        let mut things = Self::default();
         profile.rules.iter().for_each(|rule| things.add_rule(profile, rule));
         let flags = &profile.flags;
         let names =
@@ -145,11 +227,42 @@ impl Things {
         for part in parts {
             things.add_text(UNJUDGED, part.what.as_bytes());
         }
+        let literal = |thing: &Thing| matches!(&thing.about, About::Path(Some(path)) if path.is_literal());
+        things.wide = things.said.keys().filter(|thing| !literal(thing)).cloned().collect();
         things
     }
 
+    /// What of this, said of a thing by another profile, is not said here.
+    fn lacks(&self, thing: &Thing, said: Option<&Said>) -> Lacks {
+        let Some(said) = said else { return Lacks::Nothing };
+        let mut words: Vec<Option<&str>> = match self.said.get(thing) {
+            None => said.words.iter().map(|word| Some(word.as_str())).collect(),
+            Some(own) if said.words.is_subset(&own.words) => return Lacks::Nothing,
+            Some(own) => said.words.difference(&own.words).map(|word| Some(word.as_str())).collect(),
+        };
+        if words.is_empty() {
+            words.push(None);
+        }
+        let of_all_owners = Thing { owner: false, ..thing.clone() };
+        let others = std::iter::once(&of_all_owners).chain(&self.wide);
+        let covering: Vec<(&Thing, &Said)> = others
+            .filter(|other| *other != thing && other.covers(thing))
+            .filter_map(|other| Some((other, self.said.get(other)?)))
+            .collect();
+        let within = |word: Option<&str>| {
+            let (other, by) = covering.iter().find(|(other, by)| {
+                let stays = word != Some("x") || !by.leaves && !said.leaves;
+                stays && (other.class != thing.class || by.says(word))
+            })?;
+            let owner: &[u8] = if other.owner { b"owner " } else { b"" };
+            Some([owner, &by.name].concat())
+        };
+        let names: Option<BTreeSet<Vec<u8>>> = words.into_iter().map(within).collect();
+        names.map_or(Lacks::It, Lacks::Rules)
+    }
+
     fn add(&mut self, thing: Thing, name: Vec<u8>, words: impl IntoIterator<Item = String>) -> &mut Said {
-        let said = self.0.entry(thing).or_insert_with(|| Said { name, ..Said::default() });
+        let said = self.said.entry(thing).or_insert_with(|| Said { name, ..Said::default() });
         said.words.extend(words);
         said
     }
@@ -170,6 +283,7 @@ impl Things {
                     let about = About::Path(file.path.clone());
                     let said = self.add(thing(FILES, about), path.clone(), letters(file.perms));
                     said.perms = said.perms.or(file.perms);
+                    said.leaves |= file.exec == Some(Exec::Other);
                 }
                 if let Some(to) = &file.link {
                     let target = named(to.target.as_ref(), "any file");

@@ -103,7 +103,7 @@ pub enum Kind {
     Removed,
     /// Is there, and is less.
     Narrowed,
-    /// Is something else, and neither more nor less: another errno.
+    /// Is something else, and neither more nor less: another errno, or a rule within one of the other profile.
     Changed,
 }
 

@@ -221,7 +221,7 @@ proptest! {
     }
 }
 
-const RULES: [&str; 24] = [
+const RULES: [&str; 33] = [
     "/etc/a r,",
     "/etc/a rw,",
     "\"/etc/\\141\" k,",
@@ -246,6 +246,15 @@ const RULES: [&str; 24] = [
     "umount /tmp/,",
     "userns,",
     "dbus send bus=session,",
+    "/etc/** rwk,",
+    "owner /etc/** r,",
+    "deny /etc/** w,",
+    "/usr/** px,",
+    "network,",
+    "signal,",
+    "ptrace (read),",
+    "umount,",
+    "file,",
 ];
 
 fn any_rules() -> impl Strategy<Value = Vec<&'static str>> {
@@ -278,9 +287,55 @@ proptest! {
         let with = [&rules[..], &[more]].concat();
         let diff = diff::apparmor(&parsed(&rules), &parsed(&with));
         let deny = more.starts_with("deny");
-        prop_assert!(diff.changes.iter().all(|change| change.kind.is_more() != deny), "{:?}", diff);
+        let is_covered = |change: &Change| {
+            change.kind == Kind::Changed && change.before.as_ref().unwrap().to_string_lossy().contains("within ")
+        };
+        let fits = |change: &Change| is_covered(change) || change.kind.is_more() != deny;
+        prop_assert!(diff.changes.iter().all(fits), "{:?}", diff);
         prop_assert!(!diff.is_empty() || granted_before(&rules, more));
     }
+
+    #[test]
+    fn where_nothing_is_reported_as_more_the_new_apparmor_profile_allows_nothing_more(a in any_rules(), b in any_rules()) {
+        let (a, b) = (parsed(&a), parsed(&b));
+        if !diff::apparmor(&a, &b).has_more() {
+            for access in some_accesses() {
+                prop_assert!(!allows(&b, &access) || allows(&a, &access), "{:?}", access);
+            }
+        }
+    }
+}
+
+fn allows(profile: &ParsedProfile, access: &AccessKey) -> bool {
+    use check::apparmor::{Verdict, verdict};
+    matches!(verdict(profile, access), Verdict::Allowed(_) | Verdict::NotMediated(_))
+}
+
+/// Of every class, within and beside what [`RULES`] name.
+fn some_accesses() -> Vec<AccessKey> {
+    let peers = [Peer::Inside, Peer::Outside { label: Some("unconfined".into()) }];
+    let files = ["/etc/a", "/etc/b/c", "/usr/bin/x", "/proc/sys/x", "/srv"].into_iter().flat_map(|path| {
+        let asked = ["r", "w", "k", "x", "rw"].into_iter().flat_map(|perms| [(perms, true), (perms, false)]);
+        asked.map(move |(perms, owner)| open(path, perms, owner))
+    });
+    let peers = peers.into_iter().flat_map(|peer| {
+        [
+            Access::Signal { signal: 9, peer: peer.clone() },
+            Access::Signal { signal: 1, peer: peer.clone() },
+            Access::Ptrace { mode: PtraceMode::Read, peer: peer.clone() },
+            Access::Ptrace { mode: PtraceMode::Trace, peer },
+        ]
+    });
+    let others = [
+        Access::Capability { capability: 0, optional: false },
+        Access::Capability { capability: 21, optional: false },
+        Access::Network { family: 2, kind: 1 },
+        Access::Network { family: 17, kind: 3 },
+        Access::Umount { target: "/tmp/".into(), flags: 0 },
+        Access::Umount { target: "/".into(), flags: 0 },
+        Access::UserNamespace,
+    ];
+    files.chain(peers).chain(others).map(granted).collect()
 }
 
 /// Rules that others of the list hold word by word.
@@ -362,6 +417,62 @@ fn a_deny_that_went_widens_and_more_permissions_on_a_path_do_too() {
     );
     let ux = diff::apparmor(&parsed(&["/x px,"]), &parsed(&["/x ux,"]));
     assert_eq!(kinds(&ux), [("/x ux".to_owned(), Kind::Added), ("/x px".to_owned(), Kind::Removed)]);
+}
+
+#[test]
+fn a_rule_within_one_of_the_old_profile_is_nothing_more() {
+    for (old, new) in [
+        (&["network,"][..], &["network inet,"][..]),
+        (&["/etc/** r,"], &["/etc/passwd r,"]),
+        (&["/etc/** rw,"], &["owner /etc/*.conf r,", "/etc/nginx/** w,"]),
+        (&["/etc/** r,", "/etc/p* w,"], &["/etc/passwd rw,"]),
+        (&["file,"], &["/etc/passwd r,", "/usr/bin/x ix,"]),
+        (&["signal,"], &["signal peer=unconfined,"]),
+        (&["signal peer=khard-*,"], &["signal (send) set=(term) peer=khard-web,"]),
+        (&["ptrace,"], &["ptrace (read) peer=@{profile_name},"]),
+        (&["capability,"], &["capability chown,"]),
+        (&["/a r,", "deny /etc/p* w,"], &["/a r,", "deny /etc/** w,"]),
+        (&["network,"], &["network,", "network inet,"]),
+    ] {
+        let there = diff::apparmor(&parsed(old), &parsed(new));
+        assert!(!there.is_empty() && !there.has_more(), "{old:?} {new:?}: {}", there.to_text());
+        let gained = there.count(Kind::Removed) + there.count(Kind::Narrowed);
+        let back = diff::apparmor(&parsed(new), &parsed(old));
+        assert_eq!(back.has_more(), gained > 0, "{new:?} {old:?}: {}", back.to_text());
+        assert_eq!(back.count(Kind::Removed) + back.count(Kind::Narrowed), 0, "{}", back.to_text());
+    }
+}
+
+#[test]
+fn a_rule_that_is_not_wholly_within_an_old_one_is_more() {
+    for (old, new) in [
+        (&["network inet,"][..], &["network inet stream,", "network packet,"][..]),
+        (&["/etc/* r,"], &["/etc/a/b r,"]),
+        (&["/etc/** r,"], &["/etc/passwd rw,"]),
+        (&["owner /etc/** r,"], &["/etc/passwd r,"]),
+        (&["deny /etc/** r,"], &["/etc/passwd r,"]),
+        (&["/** r,", "deny /etc/** r,"], &["/** r,", "deny /etc/p* r,"]),
+        (&["/usr/** px,"], &["/usr/bin/x ix,"]),
+        (&["signal (send),"], &["signal peer=unconfined,"]),
+        (&["signal peer=unconfined,"], &["signal (send) peer=@{profile_name},"]),
+    ] {
+        let diff = diff::apparmor(&parsed(old), &parsed(new));
+        assert!(diff.has_more(), "{old:?} {new:?}: {}", diff.to_text());
+    }
+}
+
+#[test]
+fn the_text_of_an_apparmor_profile_that_became_narrower() {
+    let old = parsed(&["/etc/** r,", "/etc/hosts w,", "network,", "signal,", "deny /proc/sys/** w,"]);
+    let new = parsed(&[
+        "/etc/passwd r,",
+        "/etc/hosts rw,",
+        "network inet,",
+        "signal (send) set=(term) peer=unconfined,",
+        "deny /proc/** w,",
+    ]);
+    let [there, back] = [(&old, &new), (&new, &old)].map(|(old, new)| diff::apparmor(old, new).to_text());
+    insta::assert_snapshot!(format!("{there}\nand back: {back}"));
 }
 
 #[test]

@@ -29,7 +29,7 @@ Examples:
   khard diff main.json branch.json --fail-on added --json
 
 Not compared: flags and listeners of seccomp profiles; in AppArmor profiles, what an include or a child profile holds. Rules are compared
-pattern by pattern: one that another covers counts as a rule.
+pattern by pattern: one that is wholly within a rule of the other profile is changed, and neither more nor less than that.
 
 Exit status: 0 nothing that counts is different, 1 something is, 2 an error.")]
 pub(super) struct Args {
