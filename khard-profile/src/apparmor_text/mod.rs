@@ -255,6 +255,11 @@ pub fn parse(text: &[u8]) -> Result<Vec<ParsedProfile>, ProfileTextError> {
     if text.len() > MAX_BYTES {
         return Err(ProfileTextError::TooLarge { found: text.len(), limit: MAX_BYTES });
     }
+    if let Some(place) = text.iter().position(|byte| *byte == 0) {
+        let line = text[..place].split(|byte| *byte == b'\n').count();
+        let problem = "there is a zero byte: this is no text".to_owned();
+        return Err(ProfileTextError::Bad { line, problem });
+    }
     parse::text(text)
 }
 

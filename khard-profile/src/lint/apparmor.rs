@@ -80,6 +80,7 @@ fn unreadable(error: &ProfileTextError) -> Finding {
 fn look(profile: &ParsedProfile, all: &[ParsedProfile], findings: &mut Vec<Finding>) {
     head(profile, findings);
     broad(profile, findings);
+    narrow(profile, findings);
     denied(profile, findings);
     execs(profile, all, findings);
     writes_and_executes(profile, findings);
@@ -161,6 +162,27 @@ fn broad(profile: &ParsedProfile, findings: &mut Vec<Finding>) {
     } else {
         of_rule(&table::EVERY_FILE, first, "every file may be read and written")
     });
+}
+
+/// Profiles that grant no file at all.
+fn narrow(profile: &ParsedProfile, findings: &mut Vec<Finding>) {
+    let is_unclear = |rule: &Rule| matches!(rule.kind, RuleKind::Unjudged { scope: Scope::File, .. });
+    let may_grant = profile.unjudged.iter().any(|part| part.may_grant)
+        || profile.rules.iter().any(|rule| is_unclear(rule) || (rule.kind == RuleKind::All && !rule.deny));
+    if may_grant || profile.flags.lenient.is_some() {
+        return;
+    }
+    let denied = files(profile, true)
+        .filter(|(rule, of)| is_everywhere(rule, of))
+        .fold(FilePerms::EMPTY, |denied, (_, of)| denied.or(of.perms));
+    if files(profile, false).all(|(_, of)| denied.contains(of.perms)) {
+        let name = String::from_utf8_lossy(profile.name.as_slice());
+        let what = match files(profile, false).next() {
+            None => format!("{name} has no rule that grants a file"),
+            Some(_) => format!("what {name} grants of files is denied on every path"),
+        };
+        findings.push(Finding::new(&table::NO_FILE, At::Line(profile.line), what));
+    }
 }
 
 /// Deny rules that can be passed.

@@ -13,6 +13,7 @@ mod table;
 pub use default::AgainstDefault;
 pub use table::{KINDS, Kind, Severity};
 
+use crate::check::Profile;
 use crate::recording::Recording;
 
 /// Which kind of profile a text is.
@@ -93,10 +94,9 @@ pub fn lint(text: &[u8], against: Option<&Recording>) -> Report {
     Report { format, findings, against_default }
 }
 
-/// A seccomp profile is a JSON object, which no AppArmor profile can begin as.
 fn format(text: &[u8]) -> Format {
     let (blanked, _) = comments::json(text);
-    if blanked.trim_ascii_start().starts_with(b"{") { Format::Seccomp } else { Format::AppArmor }
+    if Profile::is_json(&blanked) { Format::Seccomp } else { Format::AppArmor }
 }
 
 /// Names in a row, so many at most.

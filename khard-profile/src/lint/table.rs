@@ -179,6 +179,9 @@ kinds! {
     EVERY_FILE: Warning, "apparmor/every-file",
         "every file may be read and written, /proc and /sys included, and nothing is denied",
         "list the files (khard trace), or add the deny rules of the runtimes' default profile";
+    NO_FILE: Warning, "apparmor/no-file",
+        "nothing runs under it but a static program that opens no file: others cannot even load their libraries, and none can start another",
+        "list what the program needs (khard trace)";
     DENY_LEAVES: Warning, "apparmor/deny-leaves",
         "what is not denied is granted by the broad rule: names can still be made or files be written in another way",
         "deny these too (deny /** wl,), or list what is granted instead";

@@ -189,6 +189,11 @@ fn apparmor_cases() -> Vec<(&'static str, String, String)> {
         ),
         ("apparmor/confines-nothing", file_and("  capability,"), file_and("  capability,\n  deny /** wl,")),
         ("apparmor/every-file", container("  /** rwlkix,"), container("  /srv/** rwlk,")),
+        (
+            "apparmor/no-file",
+            file_and("  deny /** rwklmx,\n  signal,"),
+            file_and("  deny /** wklmx,\n  signal,"),
+        ),
         ("apparmor/deny-leaves", file_and("  deny /** w,"), file_and("  deny /** wl,")),
         (
             "apparmor/deny-by-name",
@@ -313,6 +318,38 @@ fn a_profile_with_comments_is_read_on_behind_them() {
     assert_eq!(report.findings[0].at, At::Line(8));
     assert!(report.findings.iter().any(|finding| finding.kind.id == "apparmor/deny-leaves"));
     assert_eq!(report.findings.iter().filter(|finding| finding.kind.severity > Severity::Note).count(), 2);
+}
+
+#[test]
+fn a_profile_that_grants_no_file_is_found_unless_something_else_may_grant_it() {
+    let of =
+        |flags: &str, rules: &str| format!("abi <abi/3.0>,\nprofile p flags=({flags}) {{\n{rules}\n}}\n");
+    let found = |text: &str| ids(text).contains("apparmor/no-file");
+    for rules in ["", "signal,", "network,\n/etc/a l -> /etc/b,", "deny /** rwklmx,\nowner /home/** rw,"] {
+        assert!(found(&of("attach_disconnected", rules)), "{rules}");
+        assert!(!found(&of("complain", rules)), "{rules}");
+    }
+    for rules in
+        ["include <abstractions/base>", "all,", "priority=1 /** r,", "deny /etc/** rwklmx,\n/srv/* r,"]
+    {
+        assert!(!found(&of("attach_disconnected", rules)), "{rules}");
+    }
+}
+
+#[test]
+fn what_is_no_profile_is_one_finding_that_says_so() {
+    let recording = include_bytes!("fixtures/recording-v2.json");
+    for (text, id, what) in [
+        (&recording[..], "seccomp/unreadable", "this is a recording"),
+        (b" [{\"names\": []}]", "seccomp/unreadable", "object"),
+        (b"{\"a\": 1, \"b\": 2}", "seccomp/unreadable", "defaultAction"),
+        (b"\x7fELF\x02\x01\n\0\0,", "apparmor/unreadable", "no text"),
+    ] {
+        let findings = lint(text, None).findings;
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert_eq!(findings[0].kind.id, id);
+        assert!(findings[0].what.contains(what), "{findings:?}");
+    }
 }
 
 /// As in Debian's usr.bin.man.

@@ -44,7 +44,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// A profile of either kind. A seccomp profile is a JSON object, which no AppArmor profile can begin as.
+/// A profile of either kind.
 pub(super) enum AnyProfile {
     Seccomp(Profile),
     AppArmor(ParsedProfile),
@@ -53,7 +53,7 @@ pub(super) enum AnyProfile {
 impl AnyProfile {
     pub(super) fn read(path: &Path) -> Result<Self> {
         let text = input::read_limited(path)?;
-        if text.trim_ascii_start().starts_with(b"{") {
+        if Profile::is_json(&text) {
             let profile = Profile::from_json(&text);
             profile.map(Self::Seccomp).with_context(|| format!("{} is no seccomp profile", path.display()))
         } else {

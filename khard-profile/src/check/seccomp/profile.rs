@@ -159,6 +159,20 @@ pub enum ProfileError {
 }
 
 impl Profile {
+    /// True of a text that begins as JSON does, and no AppArmor profile can: a list too, which is no profile.
+    pub fn is_json(text: &[u8]) -> bool {
+        matches!(text.trim_ascii_start().first(), Some(b'{' | b'['))
+    }
+
+    /// A recording stands beside its profiles and is JSON too: it is no profile with unknown keys.
+    pub(crate) fn is_no_recording(value: &Value) -> Result<(), ProfileError> {
+        if value.get("khard_recording").is_none() {
+            return Ok(());
+        }
+        let problem = "this is a recording: name the seccomp.json that was made of it";
+        Err(ProfileError::Bad { place: "the profile".to_owned(), problem: problem.to_owned() })
+    }
+
     /// Reads a profile in OCI's, Docker's or Podman's form.
     pub fn from_json(json: &[u8]) -> Result<Self, ProfileError> {
         if json.len() > MAX_BYTES {
@@ -169,6 +183,7 @@ impl Profile {
 
     /// The same of JSON that is read already.
     pub(crate) fn from_value(value: &Value) -> Result<Self, ProfileError> {
+        Self::is_no_recording(value)?;
         let top = At { value, place: String::new() };
         let object = top.object(keys::PROFILE)?;
         let default_action = top

@@ -62,8 +62,12 @@ fn read(text: &[u8], findings: &mut Vec<Finding>) -> Result<(Profile, serde_json
             serde_json::from_slice(&blanked).map_err(ProfileError::NotJson)?
         }
     };
-    form::take_unknown_keys(&mut value, findings);
+    Profile::is_no_recording(&value)?;
+    // Of what is no profile at all no key is known.
+    let mut unknown = Vec::new();
+    form::take_unknown_keys(&mut value, &mut unknown);
     let profile = Profile::from_value(&value)?;
+    findings.extend(unknown);
     Ok((profile, value))
 }
 
