@@ -15,7 +15,7 @@ pub use refused::{Asked, Refused};
 pub use seccomp::{
     CheckedCall, Outcome, Profile, ProfileError, RefusedBefore, Report, Verdict, check, errno_in_words,
 };
-pub(crate) use seccomp::{Rule, Target, keys};
+pub(crate) use seccomp::{Rule, Target, keys, verdict_of};
 
 use crate::recording::PhaseSet;
 

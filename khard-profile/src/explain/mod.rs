@@ -30,7 +30,7 @@ pub struct Explanation {
     pub about: String,
     /// The rules of the profile that have to do with it.
     pub rules: Vec<ExplainedRule>,
-    /// What was recorded of it.
+    /// What was recorded of it; of a system call that was not, what would happen to it.
     pub observations: Vec<Observation>,
     /// What else is to be said, in words.
     pub notes: Vec<String>,
@@ -45,14 +45,14 @@ pub struct ExplainedRule {
     pub text: String,
 }
 
-/// Something that was recorded, and what the profile does to it.
+/// Something that was recorded, or asked about, and what the profile does to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation {
     /// What was asked of the kernel; escaped for a terminal.
     pub what: String,
     /// What the profile does to it, in words.
     pub verdict: String,
-    /// When it was seen.
+    /// When it was seen; empty: it was not recorded.
     pub seen: Vec<InPhase>,
 }
 

@@ -16,6 +16,9 @@ impl Explanation {
         }
         for observation in &self.observations {
             let _ = writeln!(text, "\n{}\n  {}", observation.what, observation.verdict);
+            if observation.seen.is_empty() {
+                text.push_str("  not in this recording\n");
+            }
             for InPhase { phase, frequency, witness } in &observation.seen {
                 let witness = witness::in_words(witness.as_ref());
                 let _ = writeln!(text, "  {phase}: {frequency}, {witness}");

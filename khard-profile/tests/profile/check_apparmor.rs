@@ -276,22 +276,48 @@ fn a_rule_is_explained_by_its_text_its_line_and_its_paths() {
 #[test]
 fn a_system_call_is_explained_by_phases_witness_and_what_needs_no_recording() {
     let json = r#"{"defaultAction":"SCMP_ACT_ERRNO","architectures":["SCMP_ARCH_X86_64"],
-        "syscalls":[{"names":["read","exit","setns"],"action":"SCMP_ACT_ALLOW"}]}"#;
+        "syscalls":[{"names":["read","exit","fstatfs"],"action":"SCMP_ACT_ALLOW"}]}"#;
     let profile = Profile::from_json(json.as_bytes()).unwrap();
     let recording = nginx_pod();
     let read = explain_seccomp(&profile, &recording, "read").unwrap();
     insta::assert_snapshot!(read.to_text());
     let entry = explain_seccomp(&profile, &recording, "syscalls[0]").unwrap();
-    assert!(
-        entry.notes[0].contains("always allows exit")
-            && entry.notes[1].contains("not in this recording: exit")
-    );
+    assert!(entry.notes[0].contains("always allows exit"), "{:?}", entry.notes);
+    assert!(entry.notes[1].contains("of the floor") && entry.notes[1].contains("force: fstatfs (runc 1.1.5"));
+    assert_eq!(entry.notes.len(), 2, "{:?}", entry.notes);
     let refused = explain_seccomp(&profile, &recording, "write").unwrap();
     assert!(refused.rules.is_empty() && refused.observations[0].verdict.starts_with("refused: EPERM"));
     assert!(matches!(explain_seccomp(&profile, &recording, "/etc"), Err(ExplainError::OtherProfile(_))));
     assert!(explain_seccomp(&profile, &recording, "syscalls[1]").is_err());
     let elsewhere = explain_apparmor(&parsed("/a r,"), &recording, "read").unwrap();
     assert!(elsewhere.notes[0].contains("seccomp"));
+}
+
+#[test]
+fn a_call_that_was_not_recorded_is_told_by_what_would_happen_to_it_and_why_it_is_there() {
+    let json = r#"{"defaultAction":"SCMP_ACT_ERRNO","defaultErrnoRet":38,"architectures":["SCMP_ARCH_X86_64"],
+        "syscalls":[{"names":["fstatfs","personality"],"action":"SCMP_ACT_ALLOW"},
+        {"names":["rmdir"],"action":"SCMP_ACT_ERRNO","errnoRet":1}]}"#;
+    let profile = Profile::from_json(json.as_bytes()).unwrap();
+    let recording = nginx_pod();
+    for (name, verdict, note) in [
+        ("rmdir", "refused: EPERM (by syscalls[1])", "made by no program in this recording: rmdir"),
+        ("bpf", "refused: ENOSYS (by the default action)", "made by no program in this recording: bpf"),
+        ("fstatfs", "allowed", "of the floor, what the container runtime itself calls"),
+        ("personality", "allowed", "made by no program in this recording: personality: allowed by hand"),
+    ] {
+        let told = explain_seccomp(&profile, &recording, name).unwrap();
+        assert_eq!(told.observations.len(), 1, "{name}");
+        assert_eq!(told.observations[0].verdict, verdict);
+        assert!(
+            told.to_text().contains(&format!("  {verdict}\n  not in this recording\n")),
+            "{}",
+            told.to_text()
+        );
+        assert!(told.notes.len() == 1 && told.notes[0].starts_with(note), "{name}: {:?}", told.notes);
+        let refused = verdict.starts_with("refused");
+        assert_eq!(told.notes[0].contains("floor") || told.notes[0].contains("by hand"), !refused);
+    }
 }
 
 #[test]

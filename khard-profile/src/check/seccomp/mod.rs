@@ -11,7 +11,7 @@ pub use errno::in_words as errno_in_words;
 pub use profile::{Outcome, Profile, ProfileError};
 
 use super::Question;
-use crate::recording::{Phase, PhaseSet, Recording, Seen, SyscallKey, Witness};
+use crate::recording::{Phase, PhaseSet, Recording, Run, Seen, SyscallKey, Witness};
 use crate::seccomp::Action;
 use crate::syscalls;
 use evaluate::Branch;
@@ -131,12 +131,26 @@ fn check_call(
     }
     let sightings = phases.iter().filter_map(|phase| seen.in_phase(phase));
     let runs = sightings.flat_map(|sighting| recording.runs_of(sighting));
+    let verdict = verdict_of(profile, key, runs, question.caps.as_ref());
+    let name = syscalls::by_number(key.abi, key.nr).map(|call| call.name);
+    let witness = seen.witness(phases).cloned();
+    Some(CheckedCall { key, name, phases, verdict, witness })
+}
+
+/// What happens to a call on the hosts of these runs.
+pub(crate) fn verdict_of<'a>(
+    profile: &Profile,
+    key: SyscallKey,
+    runs: impl Iterator<Item = &'a Run>,
+    caps: Option<&BTreeSet<String>>,
+) -> Verdict {
     let targets: BTreeSet<Target> = runs.map(|run| Target::of(&run.host)).collect();
     let branches: BTreeSet<Branch> =
-        targets.iter().flat_map(|target| profile.branches(key, target, question.caps.as_ref())).collect();
-    let call = syscalls::by_number(key.abi, key.nr);
-    let verdict = match verdict(&branches) {
-        Verdict::Refused { outcome, .. } if call.is_none() && !profile.unknown_names().is_empty() => {
+        targets.iter().flat_map(|target| profile.branches(key, target, caps)).collect();
+    match verdict(&branches) {
+        Verdict::Refused { outcome, .. }
+            if syscalls::by_number(key.abi, key.nr).is_none() && !profile.unknown_names().is_empty() =>
+        {
             let names = profile.unknown_names().join(", ");
             Verdict::Depends(vec![
                 format!("allowed if this number is one of the calls that khard does not know: {names}"),
@@ -144,9 +158,7 @@ fn check_call(
             ])
         }
         verdict => verdict,
-    };
-    let witness = seen.witness(phases).cloned();
-    Some(CheckedCall { key, name: call.map(|call| call.name), phases, verdict, witness })
+    }
 }
 
 fn verdict(branches: &BTreeSet<Branch>) -> Verdict {
