@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use khard_profile::{
+    apparmor::words,
     apparmor_text::ParsedProfile,
     check::{self, Profile, Question},
     recording::PhaseSet,
@@ -36,8 +37,8 @@ pub(super) struct Args {
     /// Whose calls to check, separated by commas
     #[arg(long, value_name = "PHASES", default_value_t = Policy::DEFAULT_PHASES)]
     phases: PhaseSet,
-    /// The container's capabilities, for rules of Docker's form that depend on them
-    #[arg(long, value_name = "CAP,…", value_delimiter = ',')]
+    /// The container's capabilities (`CAP_SYS_ADMIN` or `SYS_ADMIN`; "": none), for rules of Docker's form that depend on them
+    #[arg(long, value_name = "CAP,…", value_delimiter = ',', value_parser = parse_capability)]
     caps: Option<Vec<String>>,
     /// Print the result as JSON
     #[arg(long)]
@@ -68,11 +69,25 @@ impl AnyProfile {
     }
 }
 
+/// A capability as profiles spell it. An empty text stays one: `--caps ""` says that there is none.
+fn parse_capability(text: &str) -> Result<String, String> {
+    let lower = text.trim().to_ascii_lowercase();
+    let word = lower.strip_prefix("cap_").unwrap_or(&lower);
+    if lower.is_empty() {
+        return Ok(lower);
+    }
+    if !(0..64).any(|number| words::capability(number) == Some(word)) {
+        return Err("no such capability: they are written as CAP_SYS_ADMIN or SYS_ADMIN".to_owned());
+    }
+    Ok(format!("CAP_{}", word.to_ascii_uppercase()))
+}
+
 /// Runs the verb.
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let profile = AnyProfile::read(&args.profile)?;
     let (_, recording) = input::recording(&args.against)?;
-    let caps: Option<BTreeSet<String>> = args.caps.as_ref().map(|caps| caps.iter().cloned().collect());
+    let held = |caps: &Vec<String>| caps.iter().filter(|cap| !cap.is_empty()).cloned().collect();
+    let caps: Option<BTreeSet<String>> = args.caps.as_ref().map(held);
     let question = Question { phases: args.phases, caps };
     let (value, text, passes) = match &profile {
         AnyProfile::Seccomp(profile) => {
@@ -92,4 +107,20 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         write!(out, "{text}")?;
     }
     Ok(if passes { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_capability_is_taken_with_and_without_its_prefix_and_an_unknown_one_is_refused() {
+        for text in ["CAP_SYS_ADMIN", "SYS_ADMIN", "cap_sys_admin", " sys_admin"] {
+            assert_eq!(parse_capability(text).as_deref(), Ok("CAP_SYS_ADMIN"));
+        }
+        assert_eq!(parse_capability("").as_deref(), Ok(""));
+        for text in ["CAP_SYS_ADMI", "ALL", "CAP_", "CAP_CAP_CHOWN"] {
+            assert!(parse_capability(text).is_err(), "{text}");
+        }
+    }
 }
