@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs::File,
+    fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
 };
@@ -12,7 +12,10 @@ use khard_profile::{
     recording::{Limits, ReadError, Recording},
 };
 
-use crate::trace::{CHECKPOINT_FILE, RECORDING_FILE};
+use crate::{
+    profiles::SECCOMP_FILE,
+    trace::{CHECKPOINT_FILE, RECORDING_FILE},
+};
 
 /// A file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +46,26 @@ pub enum InputError {
         /// The folder.
         path: PathBuf,
     },
+    /// A folder with several below.
+    #[error("there are several recordings below {}: name one of {}", path.display(), listed(found))]
+    SeveralRecordings {
+        /// The folder.
+        path: PathBuf,
+        /// Them.
+        found: Vec<PathBuf>,
+    },
+    /// A folder without a profile.
+    #[error(
+        "there is no profile in {}, neither a seccomp.json nor a NAME.apparmor{}",
+        path.display(),
+        if below.is_empty() { String::new() } else { format!(": name one of {}", listed(below)) }
+    )]
+    NoProfile {
+        /// The folder.
+        path: PathBuf,
+        /// Those in the folders below it.
+        below: Vec<PathBuf>,
+    },
     /// Not a recording.
     #[error("cannot use {} as a recording", path.display())]
     Recording {
@@ -67,12 +90,16 @@ pub fn read_limited(path: &Path) -> Result<Vec<u8>, InputError> {
     Ok(bytes)
 }
 
-/// A recording by its file, or by the folder that holds it (the checkpoint, if a killed khard left only that).
+/// A recording by its file, or by the folder that holds it (the checkpoint, if a killed khard left only that), or has the only one
+/// below.
 pub fn recording(path: &Path) -> Result<(PathBuf, Recording), InputError> {
-    let file = if path.is_dir() {
-        in_folder(path).unwrap_or_else(|| path.join(RECORDING_FILE))
-    } else {
-        path.to_owned()
+    let mut found = find_recordings(&[path.to_owned()])?;
+    let file = match found.pop() {
+        Some(file) if found.is_empty() => file,
+        last => {
+            found.extend(last);
+            return Err(InputError::SeveralRecordings { path: path.to_owned(), found });
+        }
     };
     let json = read_limited(&file)?;
     match Recording::from_json(&json) {
@@ -127,22 +154,67 @@ pub fn find_recordings(paths: &[PathBuf]) -> Result<Vec<PathBuf>, InputError> {
 }
 
 fn walk(dir: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), InputError> {
-    let read_error = |source| InputError::Read { path: dir.to_owned(), source };
-    let mut folders = Vec::new();
-    for entry in dir.read_dir().map_err(read_error)? {
-        let entry = entry.map_err(read_error)?;
-        if entry.file_type().map_err(read_error)?.is_dir() {
-            folders.push(entry.path());
-        }
-    }
-    folders.sort();
-    for folder in folders {
+    for folder in entries(dir, fs::FileType::is_dir)? {
         found.extend(in_folder(&folder));
         if depth > 1 {
             walk(&folder, depth - 1, found)?;
         }
     }
     Ok(())
+}
+
+/// What is in a folder, of one type, in the order of the names.
+fn entries(dir: &Path, of_type: fn(&fs::FileType) -> bool) -> Result<Vec<PathBuf>, InputError> {
+    let read_error = |source| InputError::Read { path: dir.to_owned(), source };
+    let mut found = Vec::new();
+    for entry in dir.read_dir().map_err(read_error)? {
+        let entry = entry.map_err(read_error)?;
+        if of_type(&entry.file_type().map_err(read_error)?) {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The profiles that stand in a folder, by the names that khard gives them.
+pub fn profiles_in(dir: &Path) -> Result<Vec<PathBuf>, InputError> {
+    let found = profiles(dir, 0)?;
+    if found.is_empty() {
+        let below = profiles(dir, MAX_DEPTH)?;
+        return Err(InputError::NoProfile { path: dir.to_owned(), below });
+    }
+    Ok(found)
+}
+
+/// Those in the folders below it too.
+pub fn profiles_below(dir: &Path) -> Result<Vec<PathBuf>, InputError> {
+    let found = profiles(dir, MAX_DEPTH)?;
+    if found.is_empty() {
+        return Err(InputError::NoProfile { path: dir.to_owned(), below: found });
+    }
+    Ok(found)
+}
+
+fn profiles(dir: &Path, depth: usize) -> Result<Vec<PathBuf>, InputError> {
+    let mut found = entries(dir, fs::FileType::is_file)?;
+    let is_apparmor = |file: &Path| file.extension().is_some_and(|end| end == "apparmor");
+    found.retain(|file| file.ends_with(SECCOMP_FILE) || is_apparmor(file));
+    if depth > 0 {
+        for folder in entries(dir, fs::FileType::is_dir)? {
+            found.extend(profiles(&folder, depth - 1)?);
+        }
+    }
+    Ok(found)
+}
+
+/// Files in words, the first few.
+fn listed(files: &[PathBuf]) -> String {
+    const SHOWN: usize = 5;
+    let name = |file: &PathBuf| escape::terminal(file.as_os_str().as_encoded_bytes());
+    let names: Vec<String> = files.iter().take(SHOWN).map(name).collect();
+    let more = files.len().saturating_sub(SHOWN);
+    if more > 0 { format!("{} and {more} more", names.join(", ")) } else { names.join(", ") }
 }
 
 #[cfg(test)]
@@ -166,8 +238,29 @@ mod tests {
         let all = find_recordings(&[root.path().to_owned()]).unwrap();
         assert_eq!(all, [checkpoint.clone(), at("web/recording.json")]);
         let named = find_recordings(&[at("web"), at("web/recording.json"), at("shop")]).unwrap();
-        assert_eq!(named, [at("web/recording.json"), checkpoint]);
+        assert_eq!(named, [at("web/recording.json"), checkpoint.clone()]);
         let none = find_recordings(&[at("shop/web/empty")]).unwrap_err();
         assert!(matches!(none, InputError::NoRecording { .. }), "{none}");
+        let several = recording(root.path()).unwrap_err().to_string();
+        assert!(several.contains("shop/web/nginx/recording.checkpoint.json"), "{several}");
+        let only = recording(&at("shop")).unwrap_err();
+        assert!(matches!(&only, InputError::Recording { path, .. } if *path == checkpoint), "{only}");
+    }
+
+    #[test]
+    fn profiles_are_found_by_folder_and_folder_of_folders_and_else_named() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| root.path().join(path);
+        std::fs::create_dir_all(at("web/nginx")).unwrap();
+        for file in ["recording.json", "seccomp.json", "summary.md", "nginx.apparmor"] {
+            std::fs::write(at("web/nginx").join(file), "").unwrap();
+        }
+        let both = [at("web/nginx/nginx.apparmor"), at("web/nginx/seccomp.json")];
+        assert_eq!(profiles_in(&at("web/nginx")).unwrap(), both);
+        assert_eq!(profiles_below(root.path()).unwrap(), both);
+        let hint = profiles_in(&at("web")).unwrap_err().to_string();
+        assert!(hint.contains("name one of") && hint.contains("nginx.apparmor"), "{hint}");
+        std::fs::create_dir(at("empty")).unwrap();
+        assert!(profiles_below(&at("empty")).unwrap_err().to_string().contains("no profile in"));
     }
 }

@@ -54,3 +54,44 @@ fn a_recording_is_asked_whether_the_runtimes_default_would_do() {
     let json: Value = serde_json::from_str(&linted.stdout).expect("JSON");
     assert!(json["profiles"][0]["runtime_default"]["fits"].is_boolean(), "{json}");
 }
+
+#[test]
+fn folders_are_taken_where_they_are_clear_and_else_the_file_to_name_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("out/web");
+    fs::create_dir_all(&folder).unwrap();
+    let recording = include_bytes!("../../khard-profile/tests/profile/fixtures/recording-v2.json");
+    fs::write(folder.join("recording.json"), recording).unwrap();
+    fs::write(folder.join("seccomp.json"), r#"{"defaultAction": "SCMP_ACT_ALLOW"}"#).unwrap();
+    fs::write(
+        folder.join("web.apparmor"),
+        "abi <abi/3.0>,\nprofile web flags=(attach_disconnected,mediate_deleted) {\n  all,\n}\n",
+    )
+    .unwrap();
+    let khard = |args: &[&str]| khard::start(khard::command(args).current_dir(dir.path())).end();
+
+    let linted = khard(&["lint", "out"]).expect(1);
+    assert!(linted.stdout.contains("out/web/seccomp.json: 1 error"), "{}", linted.stdout);
+    assert!(linted.stdout.contains("out/web/web.apparmor: ") && !linted.stdout.contains("recording.json"));
+    let linted = khard(&["lint", "out/web/recording.json"]).expect(1);
+    assert!(linted.stdout.contains("1 error, 0 warnings") && linted.stdout.contains("this is a recording"));
+
+    let checked = khard(&["check", "out/web", "--against", "out", "--json"]).expect(1);
+    let json: Value = serde_json::from_str(&checked.stdout).expect("JSON");
+    assert_eq!(json["profiles"][1]["path"], "out/web/web.apparmor");
+    let refused = khard(&["check", "out/web", "--against", "out", "--caps", "CAP_SYS_ADMI"]).expect(2);
+    assert!(refused.stderr.contains("no such capability"), "{}", refused.stderr);
+
+    khard(&["diff", "out", "out/web"]).expect(0);
+    for (args, hint) in [
+        (&["check", "out", "--against", "out"][..], "name one of out/web/seccomp.json, out/web/web.apparmor"),
+        (
+            &["explain", "out/web", "read"],
+            "name a profile in it: out/web/seccomp.json or out/web/web.apparmor",
+        ),
+        (&["export", "--to", "docker", "out/web/seccomp.json"], "is a file: name the folder that holds it"),
+    ] {
+        let told = khard(args).expect(2);
+        assert!(told.stderr.contains(hint), "{args:?}: {}", told.stderr);
+    }
+}

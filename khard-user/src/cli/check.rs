@@ -7,14 +7,17 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use khard_profile::{
     apparmor::words,
     apparmor_text::ParsedProfile,
     check::{self, Profile, Question},
-    recording::PhaseSet,
+    escape,
+    recording::{PhaseSet, Recording},
     seccomp::Policy,
 };
+
+use serde_json::{Value, json};
 
 use crate::input;
 
@@ -24,11 +27,13 @@ use crate::input;
 Examples:
   khard check seccomp.json --against profiles-out/web/nginx/recording.json
   khard check nginx.apparmor --against profiles-out/web/nginx
+  khard check profiles-out/web/nginx --against tomorrow/web/nginx
   khard check docker-default.json --against recording.json --caps CAP_CHOWN,CAP_SYS_ADMIN
 
 Exit status: 0 nothing is refused, 1 something is, 2 an error.")]
 pub(super) struct Args {
-    /// A seccomp profile (JSON) in the OCI runtime's, Docker's or Podman's form, or an AppArmor profile (text)
+    /// A seccomp profile (JSON) in the OCI runtime's, Docker's or Podman's form, an AppArmor profile (text), or a folder with
+    /// seccomp.json, NAME.apparmor or both
     #[arg(value_name = "PROFILE")]
     profile: PathBuf,
     /// The recording: a file, or a folder with a recording.json
@@ -53,6 +58,10 @@ pub(super) enum AnyProfile {
 
 impl AnyProfile {
     pub(super) fn read(path: &Path) -> Result<Self> {
+        if path.is_dir() {
+            let found: Vec<String> = input::profiles_in(path)?.iter().map(|file| shown(file)).collect();
+            bail!("{} is a folder: name a profile in it: {}", shown(path), found.join(" or "));
+        }
         let text = input::read_limited(path)?;
         if Profile::is_json(&text) {
             let profile = Profile::from_json(&text);
@@ -84,29 +93,62 @@ fn parse_capability(text: &str) -> Result<String, String> {
 
 /// Runs the verb.
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let profile = AnyProfile::read(&args.profile)?;
+    let is_folder = args.profile.is_dir();
+    let files = if is_folder { input::profiles_in(&args.profile)? } else { vec![args.profile.clone()] };
+    let profiles = files.iter().map(|file| AnyProfile::read(file)).collect::<Result<Vec<_>>>()?;
     let (_, recording) = input::recording(&args.against)?;
     let held = |caps: &Vec<String>| caps.iter().filter(|cap| !cap.is_empty()).cloned().collect();
     let caps: Option<BTreeSet<String>> = args.caps.as_ref().map(held);
     let question = Question { phases: args.phases, caps };
-    let (value, text, passes) = match &profile {
+    let reports: Vec<(Value, String, bool)> =
+        profiles.iter().map(|profile| report(profile, &recording, &question)).collect();
+    let passes = reports.iter().all(|(_, _, passes)| *passes);
+    let mut out = std::io::stdout().lock();
+    let mut values = Vec::new();
+    for (place, (file, (mut value, text, _))) in files.iter().zip(reports).enumerate() {
+        if args.json {
+            if is_folder {
+                value["path"] = json!(file.to_string_lossy());
+            }
+            values.push(value);
+        } else {
+            if is_folder {
+                let blank = if place > 0 { "\n" } else { "" };
+                writeln!(out, "{blank}{}:", shown(file))?;
+            }
+            write!(out, "{text}")?;
+        }
+    }
+    if args.json {
+        let value = match values.pop() {
+            Some(only) if !is_folder => only,
+            last => {
+                values.extend(last);
+                json!({ "passes": passes, "profiles": values })
+            }
+        };
+        serde_json::to_writer(&mut out, &value).map_err(std::io::Error::from)?;
+        writeln!(out)?;
+    }
+    Ok(if passes { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// The answer for programs and for people, and whether nothing is refused.
+fn report(profile: &AnyProfile, recording: &Recording, question: &Question) -> (Value, String, bool) {
+    match profile {
         AnyProfile::Seccomp(profile) => {
-            let report = check::check(profile, &recording, &question);
+            let report = check::check(profile, recording, question);
             (report.to_value(), report.to_text(), report.passes())
         }
         AnyProfile::AppArmor(profile) => {
-            let report = check::check_apparmor(profile, &recording, &question);
+            let report = check::check_apparmor(profile, recording, question);
             (report.to_value(), report.to_text(), report.passes())
         }
-    };
-    let mut out = std::io::stdout().lock();
-    if args.json {
-        serde_json::to_writer(&mut out, &value)?;
-        writeln!(out)?;
-    } else {
-        write!(out, "{text}")?;
     }
-    Ok(if passes { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn shown(path: &Path) -> String {
+    escape::terminal(path.as_os_str().as_encoded_bytes())
 }
 
 #[cfg(test)]

@@ -90,6 +90,7 @@ const MAX_DEPTH: usize = 3;
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let mut shipments = Vec::new();
     for dir in &args.dirs {
+        ensure!(!dir.is_file(), "{} is a file: name the folder that holds it", shown(dir));
         let recordings = recordings_in(dir, MAX_DEPTH)?;
         ensure!(
             !recordings.is_empty(),

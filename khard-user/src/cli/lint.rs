@@ -13,12 +13,14 @@ use crate::input;
 #[command(after_help = "\
 Examples:
   khard lint /var/lib/kubelet/seccomp/profiles/*.json
+  khard lint profiles-out
   khard lint deny-write.apparmor --deny error
   khard lint seccomp.json --against profiles-out/web/nginx   # is RuntimeDefault enough?
 
 Exit status: 0 nothing at the level of --deny or above was found, 1 something was, 2 an error.")]
 pub(super) struct Args {
-    /// Seccomp profiles (JSON) in the OCI runtime's, Docker's or Podman's form, and AppArmor profiles (text)
+    /// Seccomp profiles (JSON) in the OCI runtime's, Docker's or Podman's form, AppArmor profiles (text), and folders: each
+    /// seccomp.json and NAME.apparmor in and below them
     #[arg(value_name = "PROFILE", required = true)]
     profiles: Vec<PathBuf>,
     /// What is to run under them: a recording's file, or a folder with a recording.json; says whether the runtime's default
@@ -61,7 +63,15 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let mut worst = None;
     let mut values = Vec::new();
     let mut out = std::io::stdout().lock();
-    for (place, path) in args.profiles.iter().enumerate() {
+    let mut profiles = Vec::new();
+    for path in &args.profiles {
+        if path.is_dir() {
+            profiles.extend(input::profiles_below(path)?);
+        } else {
+            profiles.push(path.clone());
+        }
+    }
+    for (place, path) in profiles.iter().enumerate() {
         let report = lint::lint(&input::read_limited(path)?, recording);
         worst = worst.max(report.worst());
         if args.json {
@@ -73,7 +83,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     }
     let passes = worst.is_none_or(|worst| worst < args.deny.severity());
     if args.json {
-        serde_json::to_writer(&mut out, &json!({ "passes": passes, "profiles": values }))?;
+        serde_json::to_writer(&mut out, &json!({ "passes": passes, "profiles": values }))
+            .map_err(std::io::Error::from)?;
         writeln!(out)?;
     }
     Ok(if passes { ExitCode::SUCCESS } else { ExitCode::from(1) })

@@ -237,13 +237,12 @@ impl ProfileSet {
         self.seccomp.is_some() || self.apparmor.is_some()
     }
 
-    /// A seccomp profile is a JSON object, which no AppArmor profile can begin as.
     fn add(&mut self, path: &Path) -> Result<(), ProfilesError> {
         let text = input::read_limited(path)?;
         let path = path.to_owned();
         let two =
             |kind, first: &Path| ProfilesError::Two { kind, first: first.to_owned(), second: path.clone() };
-        if text.trim_ascii_start().starts_with(b"{") {
+        if Profile::is_json(&text) {
             if let Some((first, _)) = &self.seccomp {
                 return Err(two("seccomp", first));
             }
