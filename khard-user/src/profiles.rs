@@ -142,7 +142,7 @@ pub fn write(recording: &Recording, choices: &ProfileChoices, dir: &OutDir) -> R
             let text = generated.to_text(choices.style);
             let compiled = compile::apparmor(&text)?;
             dir.write(&file, text.as_bytes())?;
-            summary = summary.with_apparmor(Ok(&generated));
+            summary = summary.with_apparmor(&file, Ok(&generated));
             if let Some(compiled) = compiled {
                 let took_ms = u64::try_from(compiled.took.as_millis()).unwrap_or(u64::MAX);
                 summary = summary.with_compiled(took_ms, compiled.n_bytes);
@@ -150,7 +150,7 @@ pub fn write(recording: &Recording, choices: &ProfileChoices, dir: &OutDir) -> R
         }
         Err(why) => {
             dir.remove(&file);
-            summary = summary.with_apparmor(Err(&why));
+            summary = summary.with_apparmor(&file, Err(&why));
         }
     }
     dir.write(SUMMARY_FILE, summary.to_markdown(json.as_deref()).as_bytes())?;

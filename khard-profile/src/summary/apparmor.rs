@@ -15,6 +15,8 @@ use crate::recording::{AccessKey, PtraceMode, Witness};
 pub struct AppArmorSummary {
     /// What it is called.
     pub name: String,
+    /// The file's name.
+    pub file: String,
     /// Its ABI.
     pub abi: &'static str,
     /// Its flags.
@@ -88,7 +90,7 @@ pub struct FoldedRule {
 }
 
 impl AppArmorSummary {
-    pub(super) fn new(generated: &Generated) -> Self {
+    pub(super) fn new(file: &str, generated: &Generated) -> Self {
         let allowing = || generated.rules.iter().filter(|rule| !rule.deny);
         let mut n_rules = BTreeMap::new();
         allowing().for_each(|rule| *n_rules.entry(rule.what.group()).or_default() += 1);
@@ -97,6 +99,7 @@ impl AppArmorSummary {
         };
         let named = |(key, why): (&AccessKey, &str)| format!("{}: {why}", access_in_words(key));
         Self {
+            file: file.to_owned(),
             name: generated.name.clone(),
             abi: generated.abi.as_str(),
             flags: generated.flags.names().collect(),

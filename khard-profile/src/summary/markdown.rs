@@ -329,24 +329,66 @@ fn first(witness: Option<&Witness>) -> String {
 
 fn files(page: &mut String, summary: &Summary, seccomp_json: Option<&[u8]>) {
     page.push_str("\n## Files\n\n- `recording.json`: what was seen, by whom and when; everything else can be made from it again\n");
-    let Some(json) = seccomp_json else {
+    let seccomp = seccomp_json.map(|json| profile_name(&summary.subject, json));
+    let apparmor = summary.apparmor.as_ref();
+    if seccomp.is_some() {
+        page.push_str(
+            "- `seccomp.json`: the profile, as runc, crun, containerd, Docker and Podman take it\n",
+        );
+    }
+    if let Some(AppArmorSummary { file, name, .. }) = apparmor {
+        let _ = writeln!(page, "- `{file}`: the AppArmor profile `{name}`, as `apparmor_parser` takes it");
+    }
+    let files: Vec<&str> =
+        seccomp.iter().map(|_| "seccomp.json").chain(apparmor.map(|of| of.file.as_str())).collect();
+    if files.is_empty() {
         page.push_str("\n## Next\n\n```sh\nkhard generate recording.json\n```\n");
         return;
-    };
-    page.push_str("- `seccomp.json`: the profile, as runc, crun, containerd, Docker and Podman take it\n");
-    page.push_str("\n## Next\n\nIn this folder, check the profile against this or another recording:\n\n");
-    page.push_str("```sh\nkhard check seccomp.json --against recording.json\n```\n\n");
+    }
+    page.push_str(
+        "\n## Next\n\nIn this folder, check what is there against this or another recording:\n\n```sh\n",
+    );
+    for file in files {
+        let _ = writeln!(page, "khard check {file} --against recording.json");
+    }
+    page.push_str("```\n\n");
     match &summary.subject {
-        Subject::Container { .. } => {
-            let name = profile_name(&summary.subject, json);
-            let _ = writeln!(
-                page,
-                "Put it on each node, and name it in the container's security context:\n\n```sh\ninstall -D -m 0644 seccomp.json /var/lib/kubelet/seccomp/{name}.json\n```\n\n```yaml\nsecurityContext:\n  seccompProfile:\n    type: Localhost\n    localhostProfile: {name}.json\n```"
-            );
-        }
+        Subject::Container { .. } => on_nodes(page, seccomp.as_deref(), apparmor),
         Subject::Docker { .. } | Subject::Command { .. } | Subject::Cgroup { .. } => {
-            page.push_str("Run a container under it:\n\n```sh\ndocker run --security-opt seccomp=seccomp.json IMAGE\n```\n");
+            page.push_str("Run a container under it:\n\n```sh\n");
+            let mut options = String::new();
+            if seccomp.is_some() {
+                options.push_str(" --security-opt seccomp=seccomp.json");
+            }
+            if let Some(AppArmorSummary { file, name, .. }) = apparmor {
+                let _ = writeln!(page, "apparmor_parser -r {file}");
+                let _ = write!(options, " --security-opt apparmor={name}");
+            }
+            let _ = writeln!(page, "docker run{options} IMAGE\n```");
         }
     }
     let _ = writeln!(page, "\nRecorded by {}.", code(summary.written_by.as_bytes()));
+}
+
+fn on_nodes(page: &mut String, seccomp: Option<&str>, apparmor: Option<&AppArmorSummary>) {
+    page.push_str("Put it on each node, and name it in the container's security context:\n\n```sh\n");
+    let mut context = String::new();
+    if let Some(name) = seccomp {
+        let _ = writeln!(page, "install -D -m 0644 seccomp.json /var/lib/kubelet/seccomp/{name}.json");
+        let _ =
+            write!(context, "  seccompProfile:\n    type: Localhost\n    localhostProfile: {name}.json\n");
+    }
+    if let Some(AppArmorSummary { file, name, .. }) = apparmor {
+        let _ = writeln!(
+            page,
+            "install -D -m 0644 {file} /etc/apparmor.d/{name}\napparmor_parser -r /etc/apparmor.d/{name}"
+        );
+        let _ = write!(context, "  appArmorProfile:\n    type: Localhost\n    localhostProfile: {name}\n");
+    }
+    let _ = writeln!(page, "```\n\n```yaml\nsecurityContext:\n{context}```");
+    if apparmor.is_some() {
+        page.push_str(
+            "\nKubernetes before 1.30 takes AppArmor profiles by annotations: `khard export` writes these.\n",
+        );
+    }
 }

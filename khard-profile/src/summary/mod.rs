@@ -199,10 +199,10 @@ impl Summary {
         self
     }
 
-    /// Adds the facts of the AppArmor profile, or in words why nothing could be made.
+    /// Adds the facts of the AppArmor profile, which stands beside it in this file, or in words why nothing could be made.
     #[must_use]
-    pub fn with_apparmor(mut self, profile: Result<&crate::apparmor::Generated, &str>) -> Self {
-        self.apparmor = profile.ok().map(AppArmorSummary::new);
+    pub fn with_apparmor(mut self, file: &str, profile: Result<&crate::apparmor::Generated, &str>) -> Self {
+        self.apparmor = profile.ok().map(|generated| AppArmorSummary::new(file, generated));
         self.no_apparmor = profile.err().map(str::to_owned);
         self
     }

@@ -93,12 +93,23 @@ fn the_summary_of_a_container_that_does_everything() {
     let key = SyscallKey { abi: Abi::X86_64, nr };
     recording.observe_syscall(run_id(0), key, Phase::Workload, None).unwrap();
     let generated = generate(&recording, &Policy { paths: Paths::balanced(), ..Policy::default() }).unwrap();
-    let summary = Summary::new(&recording, Err("not asked for")).with_apparmor(Ok(&generated));
+    let summary =
+        Summary::new(&recording, Err("not asked for")).with_apparmor("web.apparmor", Ok(&generated));
     let (page, text) = (summary.to_markdown(None), summary.to_text(Path::new("out")));
     let (_, page) = page.split_once("## AppArmor").unwrap();
     let (page, _) = page.split_once("## Files").unwrap();
     insta::assert_snapshot!(format!("## AppArmor{page}\n{text}"));
-    let why = Summary::new(&recording, Err("")).with_apparmor(Err("nothing `seen`"));
+    let whole = summary.to_markdown(Some(b"{}"));
+    let name = &summary.apparmor.as_ref().unwrap().name;
+    for told in [
+        format!("- `web.apparmor`: the AppArmor profile `{name}`"),
+        "khard check web.apparmor --against recording.json".to_owned(),
+        format!("install -D -m 0644 web.apparmor /etc/apparmor.d/{name}\n"),
+        format!("  appArmorProfile:\n    type: Localhost\n    localhostProfile: {name}\n"),
+    ] {
+        assert!(whole.contains(&told), "{told}: {whole}");
+    }
+    let why = Summary::new(&recording, Err("")).with_apparmor("web.apparmor", Err("nothing `seen`"));
     assert!(why.to_markdown(None).contains("**There is no AppArmor profile:** `nothing \\x60seen\\x60`"));
     assert!(why.to_text(Path::new("out")).contains("none: nothing `seen`"));
 }
@@ -908,8 +919,11 @@ proptest! {
             let text = generated.to_text(Style { comments: true, complain: false });
             let rules = text.lines().filter_map(|line| line.split(" # ").next()).filter(|line| line.starts_with("  ") && line.ends_with(','));
             prop_assert_eq!(rules.count(), generated.rules.len());
-            let summary = Summary::new(&recording, Err("")).with_apparmor(Ok(&generated));
-            for line in summary.to_markdown(None).lines() {
+            let summary = Summary::new(&recording, Err("")).with_apparmor("web.apparmor", Ok(&generated));
+            // The profile's name has letters, digits, dots and dashes only, and stands in commands.
+            let name = &summary.apparmor.as_ref().unwrap().name;
+            prop_assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte)), "{}", name);
+            for line in summary.to_markdown(None).replace(name, "NAME").lines() {
                 let outside: String = line.split('`').step_by(2).collect();
                 prop_assert!(!outside.contains("capability") && !outside.contains('\u{1b}'), "{line}");
             }
