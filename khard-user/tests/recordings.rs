@@ -119,7 +119,7 @@ fn replicas_need_a_folder_for_their_profiles_and_get_one_for_their_workload() {
     let text = said(&["generate", "nodes", "--floor", "none", "-o", "out"], dir);
     assert!(text.contains("syscalls 1 of 3 in all 2"), "{text}");
     let explained = said(&["explain", "out/web/nginx/seccomp.json", "ptrace"], dir);
-    assert!(explained.contains("workload: in 1 of 2 complete runs"), "{explained}");
+    assert!(explained.contains("workload: in 1 of 2 whole runs"), "{explained}");
 }
 
 #[test]

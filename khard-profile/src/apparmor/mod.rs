@@ -573,11 +573,12 @@ fn head(recording: &Recording, phases: PhaseSet, warnings: &[String]) -> Vec<Str
     };
     let n_runs = recording.runs().len();
     let n_lossy = recording.runs().values().filter(|run| run.is_lossy()).count();
+    let runs = if n_runs == 1 { "run" } else { "runs" };
     let mut head = vec![
         format!("AppArmor profile by khard {}", env!("CARGO_PKG_VERSION")),
         format!("for {subject}"),
         format!(
-            "recorded by {}: {n_runs} runs, phases {phases}",
+            "recorded by {}: {n_runs} {runs}, phases {phases}",
             terminal(recording.written_by().as_bytes())
         ),
     ];

@@ -36,8 +36,8 @@ impl Explanation {
         let in_phase = |seen: &InPhase| {
             json!({
                 "phase": seen.phase,
-                "in_complete_runs": seen.frequency.in_complete,
-                "of_complete_runs": seen.frequency.of_complete,
+                "in_whole_runs": seen.frequency.in_whole,
+                "of_whole_runs": seen.frequency.of_whole,
                 "in_other_runs": seen.frequency.in_others,
                 "witness": seen.witness,
             })

@@ -6,24 +6,25 @@ use std::fmt;
 
 use super::{AccessKey, Class, PhaseSet, Recording, Run, Seen, SyscallKey};
 
-/// In how many runs something was seen. A run is *complete* here if it tells of absence too: see [`super::Coverage::tells_absence`].
+/// In how many runs something was seen. A run is *whole* here if it tells of absence too: see [`super::Coverage::tells_absence`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frequency {
-    /// Complete runs in which it was seen.
-    pub in_complete: usize,
-    /// Complete runs in all.
-    pub of_complete: usize,
+    /// Whole runs in which it was seen.
+    pub in_whole: usize,
+    /// Whole runs in all.
+    pub of_whole: usize,
     /// Other runs in which it was seen.
     pub in_others: usize,
 }
 
 impl fmt::Display for Frequency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { in_complete, of_complete, in_others } = *self;
-        match (of_complete, in_others) {
-            (0, n) => write!(f, "in {n} runs, none of them complete"),
-            (m, 0) => write!(f, "in {in_complete} of {m} complete runs"),
-            (m, n) => write!(f, "in {in_complete} of {m} complete runs, and of others in {n}"),
+        let Self { in_whole, of_whole, in_others } = *self;
+        match (of_whole, in_others) {
+            (0, 1) => write!(f, "in 1 run, which is not whole"),
+            (0, n) => write!(f, "in {n} runs, none of them whole"),
+            (m, 0) => write!(f, "in {in_whole} of {m} whole runs"),
+            (m, n) => write!(f, "in {in_whole} of {m} whole runs, and of others in {n}"),
         }
     }
 }
@@ -31,8 +32,8 @@ impl fmt::Display for Frequency {
 /// Asks in how many runs things were seen.
 #[derive(Clone, Debug)]
 pub struct Frequencies {
-    /// By class, system calls under `None`: whether each run is complete, by its place in the recording's table.
-    complete: BTreeMap<Option<Class>, Vec<bool>>,
+    /// By class, system calls under `None`: whether each run is whole, by its place in the recording's table.
+    whole: BTreeMap<Option<Class>, Vec<bool>>,
 }
 
 /// What was taken out of a recording.
@@ -48,11 +49,11 @@ impl Frequencies {
     /// In how many runs something of a class (system calls: `None`) was seen in some of these phases.
     pub fn of(&self, class: Option<Class>, seen: &Seen, phases: PhaseSet) -> Frequency {
         let runs = places(seen, phases);
-        let complete = self.complete.get(&class).map(Vec::as_slice).unwrap_or_default();
-        let tells = |place: &&u32| complete.get(**place as usize) == Some(&true);
-        let in_complete = runs.iter().filter(tells).count();
-        let of_complete = complete.iter().filter(|complete| **complete).count();
-        Frequency { in_complete, of_complete, in_others: runs.len() - in_complete }
+        let whole = self.whole.get(&class).map(Vec::as_slice).unwrap_or_default();
+        let tells = |place: &&u32| whole.get(**place as usize) == Some(&true);
+        let in_whole = runs.iter().filter(tells).count();
+        let of_whole = whole.iter().filter(|whole| **whole).count();
+        Frequency { in_whole, of_whole, in_others: runs.len() - in_whole }
     }
 }
 
@@ -66,7 +67,7 @@ impl Recording {
             Some(class) => run.coverage.accesses.of(class).tells_absence(),
         };
         let of = |class| runs().map(|run| run.is_some_and(|run| tells(run, class))).collect();
-        Frequencies { complete: classes.map(|class| (class, of(class))).collect() }
+        Frequencies { whole: classes.map(|class| (class, of(class))).collect() }
     }
 
     /// The recording without what was seen in fewer runs than `min_runs` in these phases, and what that is. Other phases stay.
@@ -87,13 +88,13 @@ impl Recording {
             .map(|id| self.runs.get(id).map_or(0, |run| run.started_unix_ms))
             .collect();
         let runs = self.table.ids().iter().map(|id| self.runs.get(id));
-        let whole: Vec<bool> = runs.map(|run| run.is_some_and(|run| !run.ended.is_early())).collect();
+        let to_the_end: Vec<bool> = runs.map(|run| run.is_some_and(|run| !run.ended.is_early())).collect();
         let since_ms: BTreeMap<Option<Class>, u64> = frequencies
-            .complete
+            .whole
             .iter()
-            .filter_map(|(class, complete)| {
+            .filter_map(|(class, whole)| {
                 let told =
-                    started.iter().zip(complete).zip(&whole).filter(|((_, told), whole)| **told && **whole);
+                    started.iter().zip(whole).zip(&to_the_end).filter(|((_, told), ended)| **told && **ended);
                 let mut told: Vec<u64> = told.map(|((started, _), _)| *started).collect();
                 told.sort_unstable_by(|a, b| b.cmp(a));
                 Some((*class, *told.get(n_runs.checked_sub(1)?)?))

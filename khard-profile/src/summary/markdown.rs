@@ -61,7 +61,7 @@ fn headline(page: &mut String, summary: &Summary) {
         }
         (false, true) => "**The recording is lossy**: see the coverage of each run below.",
         (false, false) => {
-            "Nothing is known to be lost, but not every run is proved complete: see the coverage of each run below."
+            "Nothing is known to be lost, but not every run is proved complete from its first instruction: see the coverage of each run below."
         }
     };
     let _ = writeln!(page, "\n{coverage}");
@@ -147,13 +147,13 @@ fn refused_calls(page: &mut String, summary: &Summary) {
 /// In how many runs things were seen.
 fn class_runs(page: &mut String, summary: &Summary) {
     if !summary.class_runs.is_empty() {
-        page.push_str("\n## In how many runs\n\nA run is complete for a class if it tells of absence too: seen exactly, from the first instruction, and nothing known to be lost. Whatever was seen is granted, unless `--min-seen` asks for more runs.\n\n| class | complete runs | seen in all of them | not in all of them |\n|---|---|---|---|\n");
+        page.push_str("\n## In how many runs\n\nA run is whole for a class if it tells of absence too: seen exactly, from the first instruction, and nothing known to be lost. Whatever was seen is granted, unless `--min-seen` asks for more runs.\n\n| class | whole runs | seen in all of them | not in all of them |\n|---|---|---|---|\n");
     }
-    for ClassRuns { class, n_complete, in_all, in_fewer } in &summary.class_runs {
-        let _ = writeln!(page, "| {class} | {n_complete} | {in_all} | {} |", in_fewer.len());
+    for ClassRuns { class, n_whole, in_all, in_fewer } in &summary.class_runs {
+        let _ = writeln!(page, "| {class} | {n_whole} | {in_all} | {} |", in_fewer.len());
     }
-    for ClassRuns { class, n_complete, in_fewer, .. } in
-        summary.class_runs.iter().filter(|class| class.n_complete > 0)
+    for ClassRuns { class, n_whole, in_fewer, .. } in
+        summary.class_runs.iter().filter(|class| class.n_whole > 0)
     {
         let fewer = in_fewer.iter().map(|fewer| {
             let others = if fewer.n_others > 0 {
@@ -162,9 +162,9 @@ fn class_runs(page: &mut String, summary: &Summary) {
                 String::new()
             };
             let what = code(fewer.what.as_bytes());
-            format!("{what}: in {} of {n_complete}{others}{}", fewer.n_runs, first(fewer.witness.as_ref()))
+            format!("{what}: in {} of {n_whole}{others}{}", fewer.n_runs, first(fewer.witness.as_ref()))
         });
-        list(page, &format!("Not in all complete runs ({class})"), fewer);
+        list(page, &format!("Not in all whole runs ({class})"), fewer);
     }
     if let Some(LeftOut { min_seen, what }) = &summary.left_out {
         let what = what.iter().map(|what| code(what.as_bytes()));

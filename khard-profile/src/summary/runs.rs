@@ -13,20 +13,20 @@ use crate::syscalls;
 pub struct ClassRuns {
     /// The class, by its name in JSON.
     pub class: &'static str,
-    /// Runs that tell of absence too: exact, from the first instruction, nothing known to be lost.
-    pub n_complete: usize,
+    /// Whole runs, which tell of absence too: exact, from the first instruction, nothing known to be lost.
+    pub n_whole: usize,
     /// Different things that every such run has.
     pub in_all: usize,
     /// Things that not every such run has, the rarest first.
     pub in_fewer: Vec<SeenInFewer>,
 }
 
-/// Something that not every complete run has.
+/// Something that not every whole run has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SeenInFewer {
     /// What it is. Names in it are escaped for a terminal.
     pub what: String,
-    /// How many complete runs have it.
+    /// How many whole runs have it.
     pub n_runs: usize,
     /// How many other runs have it.
     pub n_others: usize,
@@ -66,18 +66,18 @@ pub(super) fn class_runs(recording: &Recording, phases: PhaseSet) -> Vec<ClassRu
         if seen.phases().and(phases).is_empty() {
             return;
         }
-        let Frequency { in_complete, of_complete, in_others } = frequencies.of(class, seen, phases);
+        let Frequency { in_whole, of_whole, in_others } = frequencies.of(class, seen, phases);
         let of_class = classes.entry(class).or_insert_with(|| ClassRuns {
             class: class.map_or("syscalls", Class::as_str),
-            n_complete: of_complete,
+            n_whole: of_whole,
             in_all: 0,
             in_fewer: Vec::new(),
         });
-        if of_complete > 0 && in_complete == of_complete {
+        if of_whole > 0 && in_whole == of_whole {
             of_class.in_all += 1;
         } else {
             let witness = seen.witness(phases).cloned();
-            let fewer = SeenInFewer { what: what(), n_runs: in_complete, n_others: in_others, witness };
+            let fewer = SeenInFewer { what: what(), n_runs: in_whole, n_others: in_others, witness };
             of_class.in_fewer.push(fewer);
         }
     };

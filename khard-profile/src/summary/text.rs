@@ -44,8 +44,8 @@ impl Summary {
         for (coverage, classes) in accesses {
             line("", &format!("{}: {}", classes.join(", "), terminal(coverage.as_bytes())));
         }
-        let of_class = |class: &ClassRuns| match class.n_complete {
-            0 => format!("{} no such run", class.class),
+        let of_class = |class: &ClassRuns| match class.n_whole {
+            0 => format!("{} in no whole run", class.class),
             n_runs => {
                 let (in_all, n) = (class.in_all, class.in_all + class.in_fewer.len());
                 format!("{} {in_all} of {n} in all {n_runs}", class.class)
@@ -53,7 +53,7 @@ impl Summary {
         };
         let class_runs: Vec<String> = self.class_runs.iter().map(of_class).collect();
         if !class_runs.is_empty() {
-            line("runs", &format!("seen in complete runs: {}", class_runs.join("; ")));
+            line("runs", &format!("seen in whole runs: {}", class_runs.join("; ")));
         }
         if !self.refused_calls.is_empty() {
             let what: Vec<&str> = self.refused_calls.iter().map(|refused| refused.what.as_str()).collect();

@@ -253,7 +253,7 @@ fn a_rule_is_explained_by_its_text_its_line_and_its_paths() {
     let seen: Vec<_> = of_rule
         .observations
         .iter()
-        .map(|one| (one.seen[0].frequency.in_complete, one.seen[0].frequency.of_complete))
+        .map(|one| (one.seen[0].frequency.in_whole, one.seen[0].frequency.of_whole))
         .collect();
     assert_eq!(seen, [(1, 2), (2, 2)]);
     insta::assert_snapshot!(of_rule.to_text());
@@ -270,7 +270,7 @@ fn a_rule_is_explained_by_its_text_its_line_and_its_paths() {
         explain_apparmor(&profile, &recording, "/nope").unwrap().notes[0].contains("nothing was recorded")
     );
     assert!(matches!(explain_apparmor(&profile, &recording, "\u{1b}"), Err(ExplainError::NoRule(_))));
-    assert_eq!(of_rule.to_value()["observations"][1]["seen"][0]["in_complete_runs"], 2);
+    assert_eq!(of_rule.to_value()["observations"][1]["seen"][0]["in_whole_runs"], 2);
 }
 
 #[test]

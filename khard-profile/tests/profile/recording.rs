@@ -438,8 +438,8 @@ fn only_runs_that_tell_of_absence_count_as_those_that_something_could_be_seen_in
         recording.observe_phases(run_id(nth), READ, phases).unwrap();
         recording.frequencies().of(None, &recording.syscalls()[&READ], phases).to_string()
     };
-    assert_eq!(asked(2), "in 0 of 1 complete runs, and of others in 1");
-    assert_eq!(asked(0), "in 1 of 1 complete runs, and of others in 1");
+    assert_eq!(asked(2), "in 0 of 1 whole runs, and of others in 1");
+    assert_eq!(asked(0), "in 1 of 1 whole runs, and of others in 1");
 }
 
 #[test]

@@ -142,7 +142,7 @@ fn coverage_caveats(recording: &Recording) -> Vec<String> {
             .push(format!("not observed in every run, so not or only partly checked: {}", unseen.join(", ")));
     }
     if !incomplete.is_empty() {
-        caveats.push(format!("not proved complete: {}", incomplete.join(", ")));
+        caveats.push(format!("not proved complete from the first instruction: {}", incomplete.join(", ")));
     }
     let confined =
         runs().any(|run| matches!(run.confinement.apparmor, crate::recording::AppArmorInForce::Named { .. }));

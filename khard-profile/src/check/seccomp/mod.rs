@@ -237,7 +237,7 @@ fn caveats(
     let incomplete = runs().filter(|run| !run.coverage.syscalls.is_complete()).count();
     if incomplete > 0 {
         caveats.push(format!(
-            "{incomplete} of {} runs are not proved complete: calls may be missing in the recording",
+            "{incomplete} of {} runs are not proved complete from the first instruction: calls may be missing in the recording",
             recording.runs().len()
         ));
     }
