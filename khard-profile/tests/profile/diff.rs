@@ -483,11 +483,16 @@ fn two_versions_of_a_profile_under_different_names_differ_in_their_rules_only() 
         );
         ParsedProfile::parse(text.as_bytes()).unwrap()
     };
-    let diff = diff::apparmor(&of("khard-web-00000001"), &of("khard-web-00000002"));
-    assert!(
-        diff.is_empty() && diff.notes.iter().any(|note| note.text.contains("khard-web-00000002")),
-        "{diff:?}"
-    );
+    for (old, new, is_told) in [
+        ("khard-web-00000001", "khard-web-0000000f", false),
+        ("khard-web-00000001", "khard-api-00000001", true),
+        ("khard-web-00000001", "khard-web", true),
+        ("web-00000001", "web-00000002", true),
+    ] {
+        let diff = diff::apparmor(&of(old), &of(new));
+        assert!(diff.is_empty(), "{diff:?}");
+        assert_eq!(diff.notes.iter().any(|note| note.text.contains(new)), is_told, "{diff:?}");
+    }
 }
 
 #[test]
