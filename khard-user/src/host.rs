@@ -1,9 +1,14 @@
 //! The machine that khard runs on: boot, kernel, ABIs, clocks. Owns reading it, and no judgement.
 
-use std::{collections::BTreeSet, fs, io, time::SystemTime};
+use std::{collections::BTreeSet, fs, io, path::Path, time::SystemTime};
 
-use khard_profile::recording::{Abi, Host};
+use khard_profile::{
+    lint::Libseccomp,
+    recording::{Abi, Host},
+};
 use rustix::time::{ClockId, clock_gettime};
+
+use crate::input;
 
 /// The kernel's id of this boot.
 pub fn boot_id() -> io::Result<String> {
@@ -35,6 +40,19 @@ pub fn random_u64() -> io::Result<u64> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// The libseccomp that this machine's runtimes load, or the one that is assumed where there is none.
+pub fn libseccomp() -> Libseccomp {
+    let multiarch = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+    let folders = [multiarch.as_str(), "/usr/lib64", "/usr/lib", "/lib64", "/lib"];
+    let found = folders.iter().find_map(|folder| {
+        // The link leads to a name with the version in it.
+        let file = Path::new(folder).join("libseccomp.so.2").canonicalize().ok()?;
+        let name = format!("this machine's {}", file.file_name()?.to_string_lossy());
+        Libseccomp::of_library(name, &input::read_limited(&file).ok()?)
+    });
+    found.unwrap_or_else(Libseccomp::assumed)
 }
 
 /// Milliseconds since 1970.

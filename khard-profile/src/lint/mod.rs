@@ -6,11 +6,13 @@
 mod apparmor;
 mod comments;
 mod default;
+mod libseccomp;
 mod render;
 mod seccomp;
 mod table;
 
 pub use default::AgainstDefault;
+pub use libseccomp::Libseccomp;
 pub use table::{KINDS, Kind, Severity};
 
 use crate::check::Profile;
@@ -82,9 +84,14 @@ impl Finding {
 /// Looks at a profile. With a recording of what is to run under it, the runtime is known, and the runtime's default profile is asked
 /// whether it would do.
 pub fn lint(text: &[u8], against: Option<&Recording>) -> Report {
+    lint_for(text, against, &Libseccomp::assumed())
+}
+
+/// The same for runtimes with this libseccomp.
+pub fn lint_for(text: &[u8], against: Option<&Recording>, libseccomp: &Libseccomp) -> Report {
     let format = format(text);
     let mut findings = match format {
-        Format::Seccomp => seccomp::lint(text, against),
+        Format::Seccomp => seccomp::lint(text, against, libseccomp),
         Format::AppArmor => apparmor::lint(text),
     };
     findings.sort_by(|one, other| {

@@ -125,7 +125,7 @@ kinds! {
         "it is in none of khard's tables (Linux 7.3 on x86-64, 32-bit x86, x32, arm64) and not a call of another architecture that libseccomp 2.5.4 knows; runtimes skip names that they do not know",
         "correct it, unless it is newer";
     NEW_NAME: Note, "seccomp/new-name",
-        "libseccomp 2.5.4 (Debian 12) knows the calls of Linux 6.7, and runtimes with it skip newer names: entries for these have no effect there",
+        "runtimes skip names that their libseccomp does not know, and say so at most in a debug log: entries for these have no effect there",
         "on such hosts take the default action's answer into account";
     SAME_AS_DEFAULT: Note, "seccomp/same-as-default",
         "runtimes skip entries that say what the default action says",

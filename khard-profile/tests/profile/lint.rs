@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use khard_profile::apparmor::{self, Attempts, Paths, Style};
-use khard_profile::lint::{At, KINDS, Report, Severity, lint};
+use khard_profile::lint::{At, KINDS, Libseccomp, Report, Severity, lint, lint_for};
 use khard_profile::recording::*;
 use khard_profile::seccomp::*;
 use proptest::prelude::*;
@@ -350,6 +350,27 @@ fn what_is_no_profile_is_one_finding_that_says_so() {
         assert_eq!(findings[0].kind.id, id);
         assert!(findings[0].what.contains(what), "{findings:?}");
     }
+}
+
+#[test]
+fn names_are_told_that_the_machines_own_libseccomp_does_not_know() {
+    let of = |name: &str, without: &str| {
+        let names = khard_profile::syscalls::all().map(|call| call.name).filter(|name| *name != without);
+        let library: String = names.flat_map(|name| [name, "\0"]).collect();
+        Libseccomp::of_library(name.to_owned(), format!("\x7fELF\0{library}").as_bytes())
+    };
+    let text = enosys(r#"{"names":["mseal","statmount"],"action":"SCMP_ACT_ALLOW"}"#);
+    let found = |libseccomp: &Libseccomp| {
+        let findings = lint_for(text.as_bytes(), None, libseccomp).findings;
+        let new = findings.into_iter().find(|finding| finding.kind.id == "seccomp/new-name");
+        new.map(|finding| finding.what)
+    };
+    let newer = of("the new one", "statmount").unwrap();
+    assert_eq!(found(&newer).as_deref(), Some("names that the new one does not know: statmount"));
+    assert_eq!(found(&of("the newest", "").unwrap()), None);
+    let assumed = found(&Libseccomp::assumed()).unwrap();
+    assert!(assumed.contains("assumed") && assumed.ends_with("mseal, statmount"), "{assumed}");
+    assert_eq!(Libseccomp::of_library(String::new(), b"\x7fELF\0read\0write\0"), None);
 }
 
 /// As in Debian's usr.bin.man.

@@ -6,7 +6,7 @@ use anyhow::Result;
 use khard_profile::lint::{self, Severity};
 use serde_json::{Value, json};
 
-use crate::input;
+use crate::{host, input};
 
 /// Finds the mistakes that people make in seccomp and AppArmor profiles, by whomever they were written.
 #[derive(Debug, clap::Args)]
@@ -16,6 +16,8 @@ Examples:
   khard lint profiles-out
   khard lint deny-write.apparmor --deny error
   khard lint seccomp.json --against profiles-out/web/nginx   # is RuntimeDefault enough?
+
+Names of calls are held against this machine's libseccomp, if it has one, and else against that of Debian 12.
 
 Exit status: 0 nothing at the level of --deny or above was found, 1 something was, 2 an error.")]
 pub(super) struct Args {
@@ -60,6 +62,7 @@ impl DenyArg {
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let recording = args.against.as_deref().map(input::recording).transpose()?;
     let recording = recording.as_ref().map(|(_, recording)| recording);
+    let libseccomp = host::libseccomp();
     let mut worst = None;
     let mut values = Vec::new();
     let mut out = std::io::stdout().lock();
@@ -72,7 +75,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         }
     }
     for (place, path) in profiles.iter().enumerate() {
-        let report = lint::lint(&input::read_limited(path)?, recording);
+        let report = lint::lint_for(&input::read_limited(path)?, recording, &libseccomp);
         worst = worst.max(report.worst());
         if args.json {
             values.push(with_path(report.to_value(), path));

@@ -9,7 +9,7 @@ mod view;
 
 use super::comments;
 use super::table::{self, Kind};
-use super::{At, Finding};
+use super::{At, Finding, Libseccomp};
 use crate::check::{Profile, ProfileError};
 use crate::recording::{Abi, Recording};
 use crate::seccomp::{Action, RuntimeDefault, runtime_default};
@@ -17,7 +17,7 @@ use crate::summary::risky::RISKY;
 use crate::syscalls;
 use view::{Open, View};
 
-pub(super) fn lint(text: &[u8], against: Option<&Recording>) -> Vec<Finding> {
+pub(super) fn lint(text: &[u8], against: Option<&Recording>, libseccomp: &Libseccomp) -> Vec<Finding> {
     let mut findings = Vec::new();
     let (profile, raw) = match read(text, &mut findings) {
         Ok(read) => read,
@@ -34,7 +34,7 @@ pub(super) fn lint(text: &[u8], against: Option<&Recording>) -> Vec<Finding> {
     if findings.iter().any(|finding| hopeless.contains(&finding.kind)) {
         return findings;
     }
-    names::look(&view, &mut findings);
+    names::look(&view, libseccomp, &mut findings);
     arguments::look(&view, &mut findings);
     twins::look(&view, &mut findings);
     if !view.is_deny_list() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::table;
-use super::super::{At, Finding};
+use super::super::{At, Finding, Libseccomp};
 use super::view::View;
 use crate::syscalls;
 
@@ -18,14 +18,14 @@ const OF_OTHER_ARCHITECTURES: [&str; 33] = [
     "sys_debug_setcontext", "syscall", "sysmips", "timerfd", "usr26", "usr32",
 ];
 
-pub(super) fn look(view: &View<'_>, findings: &mut Vec<Finding>) {
+pub(super) fn look(view: &View<'_>, libseccomp: &Libseccomp, findings: &mut Vec<Finding>) {
     let mut newer: Vec<&str> = Vec::new();
     let mut unconditional: BTreeMap<&str, usize> = BTreeMap::new();
     for (place, rule) in view.profile.rules.iter().enumerate() {
         let at = || At::Entry(place);
         for name in rule.names.iter().map(String::as_str) {
             match syscalls::by_name(name) {
-                Some(call) if call.is_unknown_to_old_libseccomp() => newer.push(name),
+                Some(call) if !libseccomp.knows(call.name) => newer.push(name),
                 None if !OF_OTHER_ARCHITECTURES.contains(&name) => findings.push(unknown(name, at())),
                 _ => {}
             }
@@ -46,7 +46,7 @@ pub(super) fn look(view: &View<'_>, findings: &mut Vec<Finding>) {
     newer.sort_unstable();
     newer.dedup();
     if !newer.is_empty() {
-        let what = format!("names that are newer than Linux 6.7: {}", newer.join(", "));
+        let what = format!("names that {} does not know: {}", libseccomp.name, newer.join(", "));
         findings.push(Finding::new(&table::NEW_NAME, At::Profile, what));
     }
 }
