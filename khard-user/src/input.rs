@@ -108,6 +108,13 @@ pub fn recording(path: &Path) -> Result<(PathBuf, Recording), InputError> {
     }
 }
 
+/// The recording beside a profile, if there is one that can be read: it only adds to an answer.
+pub fn recording_beside(profile: &Path) -> Option<Recording> {
+    let file = profile.with_file_name(RECORDING_FILE);
+    let json = file.is_file().then(|| read_limited(&file))?.ok()?;
+    Recording::from_json(&json).ok()
+}
+
 /// The recording that stands in a folder, if one does.
 fn in_folder(path: &Path) -> Option<PathBuf> {
     let (whole, checkpoint) = (path.join(RECORDING_FILE), path.join(CHECKPOINT_FILE));

@@ -11,8 +11,10 @@ use crate::apparmor::words;
 use crate::apparmor_text::{
     CHANGES_ON_EXEC, Exec, MountRule, ParsedProfile, Pattern, PtraceRule, Rule, RuleKind, SignalRule, Ways,
 };
+use crate::check::apparmor::{Verdict, verdict};
 use crate::escape::terminal;
-use crate::recording::FilePerms;
+use crate::recording::{self, Access, AccessKey, FilePerms, Recording, Witness};
+use crate::seccomp::Policy;
 use crate::summary::opens::{Grant, risk};
 
 const FILES: &str = "files";
@@ -45,17 +47,24 @@ const CLASSES: [&str; 13] = [
     FLAGS,
 ];
 
-/// Compares what two profiles grant and deny.
-pub fn apparmor(old: &ParsedProfile, new: &ParsedProfile) -> Diff {
+/// Compares what two profiles grant and deny. With the recording that the new one was made of, each addition has its witness.
+pub fn apparmor(old: &ParsedProfile, new: &ParsedProfile, recording: Option<&Recording>) -> Diff {
     let (before, after) = (Things::of(old), Things::of(new));
     let all: BTreeSet<&Thing> = before.said.keys().chain(after.said.keys()).collect();
+    let accesses = recording.into_iter().flat_map(Recording::accesses);
+    let granted: Vec<(&AccessKey, &Witness)> =
+        accesses.filter_map(|(key, seen)| Some((key, seen.witness(Policy::DEFAULT_PHASES)?))).collect();
     let mut changes = Vec::new();
     for thing in all {
         let (was, is) = (before.said.get(thing), after.said.get(thing));
         let (gained, lost) = (before.lacks(thing, is), after.lacks(thing, was));
         if gained == Lacks::It {
             let kind = if was.is_none() { Kind::Added } else { Kind::Widened };
-            changes.push(change(thing, kind, was, is));
+            // What the old one allows needed no addition.
+            let asked = granted.iter().filter(|(key, _)| thing.is_about(&key.what));
+            let needed = asked.filter(|(key, _)| matches!(verdict(old, key), Verdict::Refused(_)));
+            let witness = needed.map(|(_, witness)| *witness).min().cloned().filter(|_| !thing.deny);
+            changes.push(Change { witness, ..change(thing, kind, was, is) });
         }
         if lost == Lacks::It {
             let kind = if is.is_none() { Kind::Removed } else { Kind::Narrowed };
@@ -180,6 +189,57 @@ impl Thing {
         self.deny == other.deny
             && (!self.owner || other.owner)
             && ((is_all && is_within_all) || (self.class == other.class && self.about.covers(&other.about)))
+    }
+}
+
+impl Thing {
+    /// True if the access is one of those that this is about, whatever is asked for.
+    fn is_about(&self, access: &Access) -> bool {
+        let fits = |pattern: &Option<Pattern>, name: &Bytes| {
+            pattern.as_ref().is_none_or(|pattern| pattern.matches(name.as_slice()))
+        };
+        match (&self.about, access) {
+            (About::Path(path), Access::File(file)) => {
+                (!self.owner || file.facts.owner) && fits(path, &file.path)
+            }
+            (About::Link { link, target, .. }, Access::Link { link: name, target: file }) => {
+                fits(link, name) && fits(target, file)
+            }
+            (About::Capability(number), Access::Capability { capability, .. }) => {
+                number.is_none_or(|number| number == *capability)
+            }
+            (About::Network(of, any), Access::Network { family, kind }) => {
+                of.is_none_or(|of| of == *family) && any.is_none_or(|any| any == *kind)
+            }
+            (About::Peer(peer), Access::Signal { peer: other, .. }) => {
+                self.class == SIGNALS && peer.is(other)
+            }
+            (About::Peer(peer), Access::Ptrace { peer: other, .. }) => self.class == PTRACE && peer.is(other),
+            (About::Mount(rule), Access::Mount { fstype, source, target, flags }) => {
+                rule.covers(fstype.as_slice(), source.as_slice(), target.as_slice(), *flags)
+            }
+            (About::Umount(umounted), Access::Umount { target, .. }) => fits(umounted, target),
+            (About::PivotRoot { new_root, put_old }, Access::PivotRoot { new_root: new, put_old: old }) => {
+                fits(new_root, new) && fits(put_old, old)
+            }
+            (About::Text(_), Access::UserNamespace) => self.class == USER_NAMESPACES,
+            (About::Text(text), Access::IoUring { op }) => {
+                self.class == IO_URING && text.as_slice() == op.to_string().as_bytes()
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Peer {
+    fn is(&self, other: &recording::Peer) -> bool {
+        match (self, other) {
+            (Self::Any, _) | (Self::Own, recording::Peer::Inside) => true,
+            (Self::Label(label), recording::Peer::Outside { label: Some(other) }) => {
+                label.matches(other.as_slice())
+            }
+            _ => false,
+        }
     }
 }
 

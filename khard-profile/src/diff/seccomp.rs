@@ -9,8 +9,8 @@ use crate::Bytes;
 use crate::check::seccomp::{DOCKERS_FORM, Way};
 use crate::check::{Outcome, Profile};
 use crate::escape::terminal;
-use crate::recording::Abi;
-use crate::seccomp::{Action, Arch};
+use crate::recording::{Abi, Recording, SyscallKey, Witness};
+use crate::seccomp::{Action, Arch, Policy};
 use crate::summary::risk_of_call;
 use crate::syscalls;
 
@@ -26,7 +26,9 @@ const HOSTS: [(Abi, &[Abi]); 3] = [
 ];
 
 /// Compares what two profiles do.
-pub fn seccomp(old: &Profile, new: &Profile) -> Diff {
+///
+/// With the recording that the new one was made of, each addition has its witness.
+pub fn seccomp(old: &Profile, new: &Profile, recording: Option<&Recording>) -> Diff {
     let kernels: BTreeSet<(u32, u32)> = old.kernels().chain(new.kernels()).chain([(0, 0)]).collect();
     let names: BTreeSet<&str> = old.all_names().chain(new.all_names()).collect();
     let unknown: Vec<&str> = names.iter().copied().filter(|name| syscalls::by_name(name).is_none()).collect();
@@ -68,6 +70,7 @@ pub fn seccomp(old: &Profile, new: &Profile) -> Diff {
         }
     }
     changes.extend(of_calls.into_iter().map(|((name, kind, [before, after]), abis)| Change {
+        witness: recording.filter(|_| kind.is_more()).and_then(|recording| first(recording, name, &abis)),
         abis,
         before: Some(Bytes::from(before.as_str())),
         after: Some(Bytes::from(after.as_str())),
@@ -78,6 +81,15 @@ pub fn seccomp(old: &Profile, new: &Profile) -> Diff {
     let mut diff = Diff { compared: Compared::Seccomp, changes, worse: Vec::new(), notes };
     diff.sort(&[ARCHITECTURES, DEFAULT, CALLS]);
     diff
+}
+
+/// By whom a call was first made.
+fn first(recording: &Recording, name: &str, abis: &BTreeSet<Abi>) -> Option<Witness> {
+    let numbers = abis.iter().filter_map(|abi| {
+        let nr = syscalls::by_name(name)?.number(*abi)?;
+        recording.syscalls().get(&SyscallKey { abi: *abi, nr })
+    });
+    numbers.filter_map(|seen| seen.witness(Policy::DEFAULT_PHASES)).min().cloned()
 }
 
 /// The hosts that one of the profiles is for; all that are known, if none is named.

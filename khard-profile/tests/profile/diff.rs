@@ -198,7 +198,7 @@ proptest! {
         let all = r#""defaultAction":"SCMP_ACT_ERRNO","architectures":["SCMP_ARCH_X86_64","SCMP_ARCH_X86","SCMP_ARCH_X32","SCMP_ARCH_AARCH64"]"#;
         let (a, b) = (profile(&(all.to_owned(), a.1)), profile(&(all.to_owned(), b.1)));
         if verdicts(&a) != verdicts(&b) {
-            prop_assert!(!diff::seccomp(&a, &b).is_empty());
+            prop_assert!(!diff::seccomp(&a, &b, None).is_empty());
         }
     }
 
@@ -209,14 +209,14 @@ proptest! {
             let (names, rest) = rule.strip_prefix("{\"names\":[").unwrap().split_once(']').unwrap();
             names.rsplit(", ").map(|name| format!("{{\"names\":[{name}]{rest}")).collect::<Vec<_>>()
         });
-        prop_assert!(diff::seccomp(&profile(&a), &profile(&(head.clone(), split.collect()))).is_empty());
-        prop_assert!(diff::seccomp(&profile(&a), &profile(&a)).is_empty());
+        prop_assert!(diff::seccomp(&profile(&a), &profile(&(head.clone(), split.collect())), None).is_empty());
+        prop_assert!(diff::seccomp(&profile(&a), &profile(&a), None).is_empty());
     }
 
     #[test]
     fn asked_the_other_way_round_every_change_of_seccomp_turns_round(a in any_profile(), b in any_profile()) {
         let (a, b) = (profile(&a), profile(&b));
-        let (there, back) = (diff::seccomp(&a, &b), diff::seccomp(&b, &a));
+        let (there, back) = (diff::seccomp(&a, &b, None), diff::seccomp(&b, &a, None));
         prop_assert_eq!(turned_round(&there, true), turned_round(&back, false));
     }
 }
@@ -272,20 +272,20 @@ proptest! {
         (rules, shuffled) in any_rules().prop_flat_map(|rules| (Just(rules.clone()), Just(rules).prop_shuffle())),
     ) {
         let twice = [&shuffled[..], &rules[..]].concat();
-        prop_assert!(diff::apparmor(&parsed(&rules), &parsed(&twice)).is_empty());
+        prop_assert!(diff::apparmor(&parsed(&rules), &parsed(&twice), None).is_empty());
     }
 
     #[test]
     fn asked_the_other_way_round_every_change_of_apparmor_turns_round(a in any_rules(), b in any_rules()) {
         let (a, b) = (parsed(&a), parsed(&b));
-        let (there, back) = (diff::apparmor(&a, &b), diff::apparmor(&b, &a));
+        let (there, back) = (diff::apparmor(&a, &b, None), diff::apparmor(&b, &a, None));
         prop_assert_eq!(turned_round(&there, true), turned_round(&back, false));
     }
 
     #[test]
     fn what_one_more_rule_grants_is_reported_as_more_and_what_it_denies_as_less(rules in any_rules(), more in select(RULES.to_vec())) {
         let with = [&rules[..], &[more]].concat();
-        let diff = diff::apparmor(&parsed(&rules), &parsed(&with));
+        let diff = diff::apparmor(&parsed(&rules), &parsed(&with), None);
         let deny = more.starts_with("deny");
         let is_covered = |change: &Change| {
             change.kind == Kind::Changed && change.before.as_ref().unwrap().to_string_lossy().contains("within ")
@@ -298,7 +298,7 @@ proptest! {
     #[test]
     fn where_nothing_is_reported_as_more_the_new_apparmor_profile_allows_nothing_more(a in any_rules(), b in any_rules()) {
         let (a, b) = (parsed(&a), parsed(&b));
-        if !diff::apparmor(&a, &b).has_more() {
+        if !diff::apparmor(&a, &b, None).has_more() {
             for access in some_accesses() {
                 prop_assert!(!allows(&b, &access) || allows(&a, &access), "{:?}", access);
             }
@@ -378,7 +378,7 @@ fn an_errno_that_became_allow_is_an_addition_and_a_dropped_condition_widens() {
         (rule("KILL", ""), rule("TRAP", ""), &[Kind::Changed]),
         (rule("LOG", ""), rule("ALLOW", ""), &[Kind::Changed]),
     ] {
-        let diff = diff::seccomp(&old, &new);
+        let diff = diff::seccomp(&old, &new, None);
         let found: Vec<Kind> = diff.changes.iter().map(|change| change.kind).collect();
         assert_eq!(found, expected, "{}", diff.to_text());
         assert_eq!(diff.has_more(), diff.changes.iter().any(|change| change.opens.is_some()));
@@ -391,7 +391,7 @@ fn a_refusal_under_a_condition_that_went_widens() {
     let rule =
         r#"{"names":["ptrace"],"action":"SCMP_ACT_ERRNO","args":[{"index":0,"value":1,"op":"SCMP_CMP_EQ"}]}"#;
     let (old, new) = (profile(&(head.clone(), vec![rule.to_owned()])), profile(&(head, Vec::new())));
-    assert_eq!(kinds(&diff::seccomp(&old, &new)), [("ptrace".to_owned(), Kind::Widened)]);
+    assert_eq!(kinds(&diff::seccomp(&old, &new, None)), [("ptrace".to_owned(), Kind::Widened)]);
 }
 
 #[test]
@@ -401,21 +401,21 @@ fn an_architecture_and_the_default_action_are_one_change_each() {
         profile(&(head, vec![r#"{"names":["read","write"],"action":"SCMP_ACT_ALLOW"}"#.to_owned()]))
     };
     let old = head("SCMP_ACT_ERRNO", "");
-    let diff = diff::seccomp(&old, &head("SCMP_ACT_ERRNO", r#","SCMP_ARCH_X86""#));
+    let diff = diff::seccomp(&old, &head("SCMP_ACT_ERRNO", r#","SCMP_ARCH_X86""#), None);
     assert_eq!(kinds(&diff), [("SCMP_ARCH_X86".to_owned(), Kind::Added)]);
     assert_eq!(diff.changes[0].calls, ["read", "write"]);
-    let diff = diff::seccomp(&old, &head("SCMP_ACT_ALLOW", ""));
+    let diff = diff::seccomp(&old, &head("SCMP_ACT_ALLOW", ""), None);
     assert_eq!(kinds(&diff), [("calls that no rule names".to_owned(), Kind::Added)]);
 }
 
 #[test]
 fn a_deny_that_went_widens_and_more_permissions_on_a_path_do_too() {
-    let diff = diff::apparmor(&parsed(&["deny /etc/a w,", "/etc/b r,"]), &parsed(&["/etc/b rw,"]));
+    let diff = diff::apparmor(&parsed(&["deny /etc/a w,", "/etc/b r,"]), &parsed(&["/etc/b rw,"]), None);
     assert_eq!(
         kinds(&diff),
         [("/etc/b".to_owned(), Kind::Widened), ("deny /etc/a".to_owned(), Kind::Widened)]
     );
-    let ux = diff::apparmor(&parsed(&["/x px,"]), &parsed(&["/x ux,"]));
+    let ux = diff::apparmor(&parsed(&["/x px,"]), &parsed(&["/x ux,"]), None);
     assert_eq!(kinds(&ux), [("/x ux".to_owned(), Kind::Added), ("/x px".to_owned(), Kind::Removed)]);
 }
 
@@ -434,10 +434,10 @@ fn a_rule_within_one_of_the_old_profile_is_nothing_more() {
         (&["/a r,", "deny /etc/p* w,"], &["/a r,", "deny /etc/** w,"]),
         (&["network,"], &["network,", "network inet,"]),
     ] {
-        let there = diff::apparmor(&parsed(old), &parsed(new));
+        let there = diff::apparmor(&parsed(old), &parsed(new), None);
         assert!(!there.is_empty() && !there.has_more(), "{old:?} {new:?}: {}", there.to_text());
         let gained = there.count(Kind::Removed) + there.count(Kind::Narrowed);
-        let back = diff::apparmor(&parsed(new), &parsed(old));
+        let back = diff::apparmor(&parsed(new), &parsed(old), None);
         assert_eq!(back.has_more(), gained > 0, "{new:?} {old:?}: {}", back.to_text());
         assert_eq!(back.count(Kind::Removed) + back.count(Kind::Narrowed), 0, "{}", back.to_text());
     }
@@ -456,7 +456,7 @@ fn a_rule_that_is_not_wholly_within_an_old_one_is_more() {
         (&["signal (send),"], &["signal peer=unconfined,"]),
         (&["signal peer=unconfined,"], &["signal (send) peer=@{profile_name},"]),
     ] {
-        let diff = diff::apparmor(&parsed(old), &parsed(new));
+        let diff = diff::apparmor(&parsed(old), &parsed(new), None);
         assert!(diff.has_more(), "{old:?} {new:?}: {}", diff.to_text());
     }
 }
@@ -471,7 +471,8 @@ fn the_text_of_an_apparmor_profile_that_became_narrower() {
         "signal (send) set=(term) peer=unconfined,",
         "deny /proc/** w,",
     ]);
-    let [there, back] = [(&old, &new), (&new, &old)].map(|(old, new)| diff::apparmor(old, new).to_text());
+    let [there, back] =
+        [(&old, &new), (&new, &old)].map(|(old, new)| diff::apparmor(old, new, None).to_text());
     insta::assert_snapshot!(format!("{there}\nand back: {back}"));
 }
 
@@ -489,7 +490,7 @@ fn two_versions_of_a_profile_under_different_names_differ_in_their_rules_only() 
         ("khard-web-00000001", "khard-web", true),
         ("web-00000001", "web-00000002", true),
     ] {
-        let diff = diff::apparmor(&of(old), &of(new));
+        let diff = diff::apparmor(&of(old), &of(new), None);
         assert!(diff.is_empty(), "{diff:?}");
         assert_eq!(diff.notes.iter().any(|note| note.text.contains(new)), is_told, "{diff:?}");
     }
@@ -500,6 +501,7 @@ fn what_is_not_read_is_a_change_where_only_one_has_it_and_else_a_note() {
     let diff = diff::apparmor(
         &parsed(&["include <abstractions/base>"]),
         &parsed(&["include <abstractions/base>", "include <abstractions/nameservice>"]),
+        None,
     );
     assert_eq!(diff.count(Kind::Added), 1);
     assert!(diff.notes.iter().any(|note| note.text.contains("abstractions/base")), "{:?}", diff.notes);
@@ -547,6 +549,46 @@ fn what_is_hidden_of_a_diff_is_in_none_of_its_forms_and_khards_own_words_stay() 
     for told in [diff.to_text(), diff.to_markdown(), diff.to_value().to_string()] {
         assert!(told.contains("/srv/[redacted]") && !told.contains("ship"), "{told}");
     }
+}
+
+#[test]
+fn an_addition_to_a_profile_names_who_needed_it_first_where_that_was_recorded() {
+    let mut recording = nginx_pod();
+    let see = |recording: &mut Recording, what: Access, comm: &str, time_ns: u64| {
+        let (comm, exe) = (comm.into(), "python3.11".into());
+        let witness = Witness { time_ns, run: run_id(0), tgid: 7, tid: 7, comm, exe };
+        recording.observe_access(run_id(0), granted(what), Phase::Workload, Some(witness)).unwrap();
+    };
+    see(&mut recording, open("/etc/a", "r", false), "reader", 1);
+    see(&mut recording, open("/etc/a", "w", false), "writer", 2);
+    see(&mut recording, Access::Capability { capability: 0, optional: false }, "chowner", 3);
+    see(&mut recording, Access::Network { family: 17, kind: 3 }, "sniffer", 4);
+    let (old, new) =
+        (["/etc/a r,"], ["/etc/a rw,", "capability chown sys_admin,", "network packet,", "/srv/x r,"]);
+    let diff = diff::apparmor(&parsed(&old), &parsed(&new), Some(&recording));
+    let by = |diff: &Diff| {
+        let told = |change: &Change| {
+            let comm = change.witness.as_ref().map(|witness| witness.comm.to_string_lossy().into_owned());
+            (change.what.to_string_lossy().into_owned(), comm)
+        };
+        diff.changes.iter().map(told).collect::<BTreeSet<_>>()
+    };
+    let expected = [
+        ("/etc/a", Some("writer")),
+        ("/srv/x", None),
+        ("chown", Some("chowner")),
+        ("packet", Some("sniffer")),
+        ("sys_admin", None),
+    ];
+    let expected = expected.map(|(what, by)| (what.to_owned(), by.map(str::to_owned)));
+    assert_eq!(by(&diff), expected.into());
+    let turned = diff::apparmor(&parsed(&new), &parsed(&old), Some(&recording));
+    assert!(by(&turned).iter().all(|(_, by)| by.is_none()));
+
+    let allow = |names: &str| seccomp_of(&format!(r#"{{"names":[{names}],"action":"SCMP_ACT_ALLOW"}}"#));
+    let diff = diff::seccomp(&allow(r#""write""#), &allow(r#""write","read","bpf""#), Some(&recording));
+    let read = |what: &str| by(&diff).into_iter().find(|(name, _)| name == what).unwrap().1;
+    assert_eq!((read("read").as_deref(), read("bpf")), (Some("sh"), None));
 }
 
 const HOSTILE: &str = "/tmp/`|<img src=x>\u{1b}[31m\n# h";
@@ -631,7 +673,7 @@ fn the_text_of_two_seccomp_profiles() {
         {"names":["ptrace"],"action":"SCMP_ACT_ALLOW","includes":{"minKernel":"4.8"}},
         {"names":["not_yet_invented"],"action":"SCMP_ACT_ALLOW"}]}"#;
     let [old, new] = [old, new].map(|text| Profile::from_json(text.as_bytes()).unwrap());
-    let diff = diff::seccomp(&old, &new);
+    let diff = diff::seccomp(&old, &new, None);
     insta::assert_snapshot!(format!("{}\n{}", diff.to_text(), diff.to_markdown()));
 }
 
@@ -649,7 +691,7 @@ fn the_text_of_two_apparmor_profiles() {
         "mount,",
         "include <abstractions/base>",
     ]);
-    let diff = diff::apparmor(&old, &new);
+    let diff = diff::apparmor(&old, &new, None);
     insta::assert_snapshot!(format!("{}\n{}", diff.to_text(), diff.to_markdown()));
 }
 

@@ -31,6 +31,8 @@ Examples:
 Not compared: flags and listeners of seccomp profiles; in AppArmor profiles, what an include or a child profile holds. Rules are compared
 pattern by pattern: one that is wholly within a rule of the other profile is changed, and neither more nor less than that.
 
+A recording.json beside the new profile tells who needed an addition first.
+
 Exit status: 0 nothing that counts is different, 1 something is, 2 an error.")]
 pub(super) struct Args {
     /// A recording (a file, or a folder with a recording.json), a seccomp profile (JSON) or an AppArmor profile (text)
@@ -91,11 +93,16 @@ impl Comparable {
 /// Runs the verb.
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let (old, new) = (Comparable::read(&args.old)?, Comparable::read(&args.new)?);
+    let beside = input::recording_beside(&args.new);
     let diff = match (&old, &new) {
         (Comparable::Recording(old), Comparable::Recording(new)) => Some(diff::recordings(old, new)),
         (Comparable::Profile(old), Comparable::Profile(new)) => match (&**old, &**new) {
-            (AnyProfile::Seccomp(old), AnyProfile::Seccomp(new)) => Some(diff::seccomp(old, new)),
-            (AnyProfile::AppArmor(old), AnyProfile::AppArmor(new)) => Some(diff::apparmor(old, new)),
+            (AnyProfile::Seccomp(old), AnyProfile::Seccomp(new)) => {
+                Some(diff::seccomp(old, new, beside.as_ref()))
+            }
+            (AnyProfile::AppArmor(old), AnyProfile::AppArmor(new)) => {
+                Some(diff::apparmor(old, new, beside.as_ref()))
+            }
             _ => None,
         },
         _ => None,

@@ -109,14 +109,14 @@ impl Amendment {
         if let (Some((path, old)), Ok(text)) = (&set.seccomp, &texts.seccomp)
             && let Ok(new) = Profile::from_json(text.as_bytes())
         {
-            differences.push(("seccomp", diff::seccomp(old, &new)));
+            differences.push(("seccomp", diff::seccomp(old, &new, Some(&recording))));
             let name = |json: &[u8]| format!("{}.json", profile_name(recording.subject(), json));
             seccomp = Renamed::new(name(&input::read_limited(path)?), name(text.as_bytes()));
         }
         if let (Some((_, old)), Ok(text)) = (&set.apparmor, &texts.apparmor)
             && let Ok(new) = ParsedProfile::parse(text.as_bytes())
         {
-            differences.push(("AppArmor", diff::apparmor(old, &new)));
+            differences.push(("AppArmor", diff::apparmor(old, &new, Some(&recording))));
             let name = |profile: &ParsedProfile| profile.name.to_string_lossy().into_owned();
             apparmor = Renamed::new(name(old), name(&new));
         }
