@@ -519,7 +519,7 @@ fn what_is_hidden_of_a_diff_is_in_none_of_its_forms_and_khards_own_words_stay() 
         let name = String::from_utf8_lossy(name);
         name.contains("ship").then(|| name.replace("ship", "[redacted]"))
     };
-    let diff = diff::apparmor(&old, &new).redacted(hide);
+    let diff = diff::apparmor(&old, &new, None).redacted(hide);
     for told in [diff.to_text(), diff.to_markdown(), diff.to_value().to_string()] {
         assert!(told.contains("/srv/[redacted]/log") && told.contains("abstractions/[redacted]"), "{told}");
         assert!(told.contains("[redacted]-1 and [redacted]-2"), "{told}");
@@ -527,7 +527,7 @@ fn what_is_hidden_of_a_diff_is_in_none_of_its_forms_and_khards_own_words_stay() 
         assert!(told.contains(own) && !told.replace(own, "").contains("ship"), "{told}");
     }
     let changes = |diff: diff::Diff| diff.changes.len();
-    assert_eq!(changes(diff), changes(diff::apparmor(&old, &new)));
+    assert_eq!(changes(diff), changes(diff::apparmor(&old, &new, None)));
 
     // Of a recording the observations name it again, and the witness did it.
     let mut recording = Recording::new(subject());
