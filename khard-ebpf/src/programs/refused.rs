@@ -10,7 +10,10 @@ use aya_ebpf::{
     maps::LruHashMap,
     programs::{RawTracePointContext, TracePointContext},
 };
-use khard_common::limits::{FILTERED_THREADS, REFUSALS};
+use khard_common::{
+    limits::{FILTERED_THREADS, REFUSALS},
+    refusal::PASSES_ARE_NOTED,
+};
 
 use super::call_end::returned;
 use crate::{
@@ -20,7 +23,8 @@ use crate::{
     word::Word,
 };
 
-/// Written by user space each time the programs are attached: what was noted before is stale.
+/// Written by user space each time the programs are attached or taken off: what was noted before is stale.
+/// [`PASSES_ARE_NOTED`] tells whether the kernel skips none of them.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".bss.filter_epoch")]
 static FILTER_EPOCH: Word = Word::new(0);
@@ -99,12 +103,13 @@ fn on_end(returned: i64) -> i32 {
 /// the order of their coming (`func_add()`, kernel/tracepoint.c).
 #[inline(always)]
 pub(super) fn was_answered(current: Current) -> bool {
-    if !current.has_filter() {
+    let epoch = FILTER_EPOCH.load();
+    if epoch & PASSES_ARE_NOTED == 0 || !current.has_filter() {
         return false;
     }
     // SAFETY: the entry is this thread's only, as in `note`.
     let Some(thread) = THREADS.get_ptr(current.tid()).map(|thread| unsafe { &*thread }) else { return false };
-    thread.start_ns == current.start_ns() && thread.epoch == FILTER_EPOCH.load() && thread.has_passed == 0
+    thread.start_ns == current.start_ns() && thread.epoch == epoch && thread.has_passed == 0
 }
 
 /// Notes whether the thread's present call has passed, and returns what was noted before. `None`: nothing is known, as of a call that

@@ -11,7 +11,12 @@ use aya::{
     maps::{Array, HashMap, MapData, Queue, RingBuf},
     programs::{BtfTracePoint, FExit, Lsm, Program as AyaProgram, ProgramError, RawTracePoint, TracePoint},
 };
-use khard_common::{fields::FIELDS, limits::SCRATCHES_PER_CPU, slot::STARTED};
+use khard_common::{
+    fields::FIELDS,
+    limits::SCRATCHES_PER_CPU,
+    refusal::{EPOCH_STEP, PASSES_ARE_NOTED},
+    slot::STARTED,
+};
 use khard_profile::recording::Attachment;
 
 use super::{
@@ -248,7 +253,7 @@ impl Bpf {
     pub fn attach_refusals(&mut self, plan: &AttachPlan) -> Result<(), LoadError> {
         let mut attached = Ok(());
         for pair in plan.refusals() {
-            attached = self.attach_pair(pair);
+            attached = self.attach_pair(pair, !plan.skips_programs());
             match &attached {
                 Ok(()) => break,
                 Err(error) => {
@@ -260,8 +265,8 @@ impl Bpf {
         attached
     }
 
-    fn attach_pair(&mut self, pair: [&'static Program; 2]) -> Result<(), LoadError> {
-        self.begin_filter_epoch()?;
+    fn attach_pair(&mut self, pair: [&'static Program; 2], are_noted: bool) -> Result<(), LoadError> {
+        self.begin_filter_epoch(are_noted)?;
         for program in pair {
             load_program(&mut self.ebpf, program, None)?;
             // Before it is attached, so that one that is not is unloaded.
@@ -274,6 +279,8 @@ impl Bpf {
     /// Takes off what [`Self::attach_refusals`] attached, as far as it came, in the opposite order: without what notes that calls have
     /// passed, every call that fails would be taken for refused.
     pub fn detach_refusals(&mut self) -> Result<(), LoadError> {
+        // First, so that no call that is not noted any more is taken for answered.
+        self.begin_filter_epoch(false)?;
         let attached: Vec<_> =
             self.attached.extract_if(.., |program| program.role == Role::Refusals).collect();
         for program in attached.into_iter().rev() {
@@ -285,14 +292,15 @@ impl Bpf {
             };
             result.map_err(|e| program_error(program.name, e))?;
         }
-        // What is noted says nothing from now on.
-        self.begin_filter_epoch()
+        Ok(())
     }
 
-    fn begin_filter_epoch(&mut self) -> Result<(), LoadError> {
+    /// What was noted of calls until now says nothing any more. `are_noted`: whether calls without a note are answered ones for certain.
+    fn begin_filter_epoch(&mut self, are_noted: bool) -> Result<(), LoadError> {
         let _unpreempted = self.unpreempted();
         self.n_filter_epochs += 1;
-        self.filter_epoch.set(0, self.n_filter_epochs, 0).map_err(map_error(".bss.filter_epoch"))
+        let epoch = (self.n_filter_epochs * EPOCH_STEP) | if are_noted { PASSES_ARE_NOTED } else { 0 };
+        self.filter_epoch.set(0, epoch, 0).map_err(map_error(".bss.filter_epoch"))
     }
 
     fn watch_hook(

@@ -69,8 +69,12 @@ impl AttachPlan {
             let mut programs = PROGRAMS.iter().filter(is_ours);
             Some([programs.next()?, programs.next()?])
         };
-        let is_preempted = self.kernel >= PROGRAMS_PREEMPTED_SINCE;
-        [is_preempted.then_some(true), Some(false)].into_iter().flatten().filter_map(pair).collect()
+        [self.skips_programs().then_some(true), Some(false)].into_iter().flatten().filter_map(pair).collect()
+    }
+
+    /// Whether the kernel may skip raw tracepoint programs.
+    pub(super) fn skips_programs(&self) -> bool {
+        self.kernel >= PROGRAMS_PREEMPTED_SINCE
     }
 
     /// Also what tells attempts that failed from what was done.
