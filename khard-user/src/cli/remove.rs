@@ -19,7 +19,7 @@ What was changed since khard wrote it is left alone, and so is what confines a r
 started with.")]
 pub(super) struct Args {
     /// A profile's name, as `khard status` lists it, or a folder that was applied
-    #[arg(value_name = "NAME|DIR", required = true)]
+    #[arg(value_name = "NAME|DIR", required = true, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     what: Vec<String>,
     /// Also what was changed since, and what is in use: its processes are not confined any more
     #[arg(long)]

@@ -140,6 +140,10 @@ impl Ledger {
     pub(super) fn of_folder(&self, folder: &Path) -> (BTreeSet<String>, BTreeSet<PathBuf>) {
         let folder = real(folder);
         let (mut apparmor, mut seccomp) = (BTreeSet::new(), BTreeSet::new());
+        // The path of nothing would be at the head of every other.
+        if !folder.is_absolute() {
+            return (apparmor, seccomp);
+        }
         let (of_it, others): (Vec<_>, Vec<_>) =
             self.origins.iter().partition(|origin| origin.folder().starts_with(&folder));
         for origin in of_it {
@@ -157,7 +161,7 @@ impl Ledger {
     pub(super) fn forget_origins(&mut self, folder: &Path) -> bool {
         let folder = real(folder);
         let before = self.origins.len();
-        self.origins.retain(|origin| !origin.folder().starts_with(&folder));
+        self.origins.retain(|origin| !folder.is_absolute() || !origin.folder().starts_with(&folder));
         self.origins.len() < before
     }
 

@@ -366,6 +366,10 @@ fn removing_twice_is_removing_once() {
     let before = node.all();
     node.apply(&[&dir]).unwrap();
     let file = node.apply(&[&dir]).unwrap().seccomp[0].file.clone();
+    // The path of nothing is at the head of all others.
+    let applied = node.all();
+    assert!(remove("").unwrap_err().to_string().contains("khard has not put"));
+    assert_eq!(node.all(), applied);
     remove(folder).unwrap();
     for what in [folder, name, file.to_str().unwrap()] {
         let removed = remove(what).unwrap();
