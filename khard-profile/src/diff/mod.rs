@@ -8,6 +8,7 @@
 mod apparmor;
 mod markdown;
 mod recording;
+mod redact;
 mod render;
 mod seccomp;
 
@@ -176,8 +177,13 @@ impl Diff {
     #[must_use]
     pub fn redacted(mut self, hide: impl Fn(&[u8]) -> Option<String>) -> Self {
         let replace = |name: &mut Bytes| {
-            let hidden = hide(name.as_slice());
-            hidden.map(|words| *name = Bytes::from(words.as_str())).is_some()
+            let hidden = redact::redact(name.as_slice(), &hide);
+            hidden.map(|words| *name = Bytes::from(words.as_slice())).is_some()
+        };
+        let in_words = |words: &mut String| {
+            if let Some(hidden) = redact::redact(words.as_bytes(), &hide) {
+                *words = String::from_utf8_lossy(&hidden).into_owned();
+            }
         };
         for change in &mut self.changes {
             let is_hidden = replace(&mut change.what);
@@ -194,14 +200,10 @@ impl Diff {
             change.observations.clear();
         }
         for words in self.worse.iter_mut().flat_map(|worse| [&mut worse.before, &mut worse.after]) {
-            if let Some(hidden) = hide(words.as_bytes()) {
-                *words = hidden;
-            }
+            in_words(words);
         }
         for note in self.notes.iter_mut().filter(|note| note.has_names) {
-            if let Some(hidden) = hide(note.text.as_bytes()) {
-                note.text = hidden;
-            }
+            in_words(&mut note.text);
         }
         self
     }

@@ -528,6 +528,12 @@ fn what_is_hidden_of_a_diff_is_in_none_of_its_forms_and_khards_own_words_stay() 
     }
     let changes = |diff: diff::Diff| diff.changes.len();
     assert_eq!(changes(diff), changes(diff::apparmor(&old, &new, None)));
+    // Where names end is known to khard, not to a pattern.
+    let old = of("x", "/home/** r,");
+    let new = of("x", "/home/** r,\nowner /home/ann/token r,\nowner /home/ann/key rw,");
+    let anchored = |name: &[u8]| name.starts_with(b"/home/ann/").then(|| "[redacted]".to_owned());
+    let told = diff::apparmor(&old, &new, None).redacted(anchored).to_text();
+    assert!(told.contains("owner [redacted]") && !told.contains("ann"), "{told}");
 
     // Of a recording the observations name it again, and the witness did it.
     let mut recording = Recording::new(subject());
