@@ -93,13 +93,16 @@ impl AuditLog {
     pub(super) fn take(&mut self, wanted: &Wanted<'_>, heard: &mut BTreeSet<Logged>) -> bool {
         let is_all = self.read(wanted, heard);
         let now = Instant::now();
-        self.claim(wanted, heard, |since| now.duration_since(since) < SUBJECT_MAY_COME_FOR);
+        self.claim(wanted, heard, |_, since| now.duration_since(since) < SUBJECT_MAY_COME_FOR);
         is_all
     }
 
     /// No more subjects come: the last question about whatever was nobody's.
     pub(super) fn finish(&mut self, wanted: &Wanted<'_>, heard: &mut BTreeSet<Logged>) {
-        self.claim(wanted, heard, |_| true);
+        // Numbers of processes are used again.
+        self.claim(wanted, heard, |caller, since| {
+            caller.cgroup.is_some() || since.elapsed() < SUBJECT_MAY_COME_FOR
+        });
         let gone =
             std::mem::take(&mut self.unclaimed).into_keys().filter(|(caller, _)| caller.cgroup.is_none());
         self.n_of_unknown += gone.count();
@@ -110,11 +113,11 @@ impl AuditLog {
         &mut self,
         wanted: &Wanted<'_>,
         heard: &mut BTreeSet<Logged>,
-        is_asked: impl Fn(Instant) -> bool,
+        is_asked: impl Fn(&Caller, Instant) -> bool,
     ) {
         let mut claimed = Vec::new();
         self.unclaimed.retain(|(caller, answered), since| {
-            let subject = if is_asked(*since) { (wanted.whose)(caller) } else { None };
+            let subject = if is_asked(caller, *since) { (wanted.whose)(caller) } else { None };
             claimed.extend(subject.map(|subject| Logged::Answered(subject, answered.clone())));
             subject.is_none()
         });
@@ -163,11 +166,23 @@ impl AuditLog {
     }
 
     fn hear(&mut self, call: (Caller, Answered)) {
+        if self.unclaimed.len() >= MAX_HEARD {
+            self.make_room();
+        }
         if self.unclaimed.len() < MAX_HEARD {
             self.unclaimed.entry(call).or_insert_with(Instant::now);
         } else {
             self.is_lossy |= !self.unclaimed.contains_key(&call);
         }
+    }
+
+    /// Gives up what nobody has claimed for long: most of all strangers', of which there can be any number.
+    fn make_room(&mut self) {
+        self.unclaimed.retain(|(caller, _), since| {
+            let stays = since.elapsed() < SUBJECT_MAY_COME_FOR;
+            self.n_of_unknown += usize::from(!stays && caller.cgroup.is_none());
+            stays
+        });
     }
 }
 
@@ -276,12 +291,15 @@ mod tests {
             (caller.pid == 4_194_305).then_some(SubjectId(7))
         };
         assert_eq!(take(&mut log, &first), 1);
-        // Older than what is asked about at each look: its subject has come since, and is asked for at the end.
+        // Older than what is asked about at each look. By where it was its subject is asked for at the end; by its number it is not.
         let long_ago = Instant::now().checked_sub(SUBJECT_MAY_COME_FOR).unwrap();
+        let Some(((of_stranger, answered), _)) = log.unclaimed.pop_first() else { panic!("two are left") };
+        let known = Caller { cgroup: Some("/late".into()), ..of_stranger };
+        log.unclaimed.insert((known, answered), long_ago);
         log.unclaimed.values_mut().for_each(|since| *since = long_ago);
-        let second = |caller: &Caller| (caller.pid == 4_194_306).then_some(SubjectId(8));
-        assert_eq!(take(&mut log, &second), 1);
-        log.finish(&Wanted { profiles: &profiles, whose: &second }, &mut heard);
+        let late = |_: &Caller| Some(SubjectId(8));
+        assert_eq!(take(&mut log, &late), 1);
+        log.finish(&Wanted { profiles: &profiles, whose: &late }, &mut heard);
         assert_eq!((log.n_of_unknown, heard.len()), (1, 2));
         let Some(Logged::Answered(SubjectId(7), answered)) = heard.pop_first() else { panic!("{heard:?}") };
         assert_eq!(answered.key.nr, 124);
