@@ -222,12 +222,12 @@ fn what_failed_was_killed_or_cut_short_makes_nothing_superfluous() {
 
     // One that takes khard's time limit for its regular end has done well, and yet not all that it may do.
     let serves = "trap 'exit 0' TERM\necho runs >&2\nwhile :; do sleep 0.05; done";
-    let told = run(serves, &["--duration", "1s", "--fail-on", "nothing"], 0);
+    let told = run(serves, &["--duration", "3s", "--fail-on", "nothing"], 0);
     assert!(!told.contains("incomplete"), "{told}");
     let mut interrupted = project.start(&["--forget-after", "1"]);
     interrupted.says("runs");
     interrupted.signal(15);
-    let done = interrupted.end();
+    let done = interrupted.end().expect(125);
     assert!(done.stdout.contains("COMMAND was interrupted (exit status: 0)"), "{}", done.stdout);
     project.accept();
     assert!(khard::allows(&allowed(), "getsid"));

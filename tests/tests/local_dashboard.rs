@@ -166,13 +166,17 @@ fn a_terminal_that_is_gone_waits_for_the_command_that_it_ends() {
     let ignored = ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh"];
     for before in [&[][..], &ignored[..]] {
         let (out, terminal) = (tempfile::tempdir().unwrap(), Terminal::new(120, 40, &[]));
-        let slow = "trap 'sleep 3; exit' TERM HUP; while :; do sleep 0.1; done";
+        let slow = "trap 'sleep 3; exit' TERM HUP; echo ready; while :; do sleep 0.1; done";
         let mut command = khard::command(["trace", "--tui", "--floor", "none", "-o"]);
         command.arg(out.path()).args(["--", "sh", "-c", slow]);
         match before {
             [] => terminal.run(&command),
             before => terminal.run(&khard::behind(before, &command)),
         }
+        let said = out.path().join("command.log");
+        wait::until("a command that is ready", || {
+            fs::read_to_string(&said).is_ok_and(|text| text == "ready\n")
+        });
         terminal.shows("running");
         let khard = terminal.child();
         drop(terminal);

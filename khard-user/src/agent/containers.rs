@@ -528,8 +528,10 @@ impl Containers {
         let is_left = |known: &&Known| {
             let is_unclaimed = |birth| is_unclaimed(session, birth);
             let is_newborn = known.birth.as_ref().is_some_and(is_unclaimed);
+            let may_be_old = |(container, _): &(Container, usize)| may_be_old(&self.targets, container);
+            let is_open = known.instance.is_none() && known.is_open(session);
             known.standing == Standing::Wanted
-                && (is_newborn || known.instance.is_none() && known.is_open(session))
+                && (is_newborn || is_open && known.container.as_ref().is_some_and(may_be_old))
         };
         let n_nameless = self.known.values().filter(is_left).count();
         if n_nameless > 0 {

@@ -101,6 +101,8 @@ pub(super) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
     let judge = |finished: Finished| {
         let is_lossy = say_losses(&finished, &accepted);
         let failure = finished.command.failure();
+        // What an interrupted run did not come to cannot be judged.
+        let is_unsure = is_lossy || failure.is_some();
         let compared =
             ci::compare(&args.output, &args.baseline, &finished.reports, &choices, forget_after, failure)?;
         let is_refused = match fail_on {
@@ -109,11 +111,17 @@ pub(super) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
             FailOn::Nothing => false,
         };
         let code = match of_command {
-            0 if is_lossy => super::ERROR_WITH_COMMAND,
+            0 if is_unsure => super::ERROR_WITH_COMMAND,
             0 => u8::from(is_refused),
             code => code,
         };
         let compared = compared.redacted(redact);
+        // What is told holds where the summary fails too.
+        let summed_up = sum_up(&compared);
+        let code = match summed_up {
+            Err(_) if of_command == 0 => super::ERROR_WITH_COMMAND,
+            _ => code,
+        };
         let as_json = args.json.then(|| {
             let mut value = compared.to_value();
             value["lossy"] = is_lossy.into();
@@ -123,7 +131,7 @@ pub(super) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
         match tell(&compared, as_json, quiet) {
             // Whoever reads the output has had enough: that changes nothing of the answer.
             Err(error) if !super::is_broken_pipe(&error) => Err(error),
-            _ => Ok(code),
+            _ => summed_up.map(|()| code),
         }
     };
     // What the project's own tests say comes first.
@@ -153,9 +161,8 @@ fn say_losses(finished: &Finished, accepted: &[super::targets::Class]) -> bool {
     is_lossy
 }
 
-fn tell(compared: &Compared, as_json: Option<Value>, quiet: bool) -> Result<()> {
-    // Each where the other fails too.
-    let summed_up = ci::job_summary().map_or(Ok(()), |path| {
+fn sum_up(compared: &Compared) -> Result<()> {
+    ci::job_summary().map_or(Ok(()), |path| {
         let page = compared.to_markdown();
         let opened = File::options().append(true).create(true).open(&path);
         opened.and_then(|mut file| file.write_all(page.as_bytes())).with_context(|| {
@@ -164,11 +171,14 @@ fn tell(compared: &Compared, as_json: Option<Value>, quiet: bool) -> Result<()> 
                 "cannot write the job's summary to {path}, which GITHUB_STEP_SUMMARY names: make its folder, or unset it"
             )
         })
-    });
+    })
+}
+
+fn tell(compared: &Compared, as_json: Option<Value>, quiet: bool) -> Result<()> {
     if let Some(value) = as_json {
         writeln!(stdout().lock(), "{value}")?;
     } else if !quiet {
         write!(stdout().lock(), "{}", compared.to_text())?;
     }
-    summed_up
+    Ok(())
 }
