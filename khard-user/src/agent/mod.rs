@@ -263,11 +263,12 @@ impl Agent {
     }
 
     /// Records until all subjects have ended, or the client or a signal ends it, and tells everything. Returns how the
-    /// command ended.
-    ///
-    /// # Errors
-    /// The client is told of them too, after all that was recorded until then.
-    pub async fn serve(mut self, mut port: Port, mut signals: Signals) -> Result<CommandEnd, AgentError> {
+    /// command ended, and in what the agent failed: the client is told of that too, after all that was recorded until then.
+    pub async fn serve(
+        mut self,
+        mut port: Port,
+        mut signals: Signals,
+    ) -> (CommandEnd, Result<(), AgentError>) {
         let ready = Message::Ready {
             khard: env!("CARGO_PKG_VERSION").to_owned(),
             host: self.session.host().clone(),
@@ -275,14 +276,17 @@ impl Agent {
         };
         // A client that is gone is noticed in the loop.
         let _ = port.messages.send(Ok(ready)).await;
-        let (why, outcome, error) = match self.record(&mut port, &mut signals).await {
-            Ok(Over::Ended(why)) => (why, Outcome::Ended(why), None),
-            Ok(Over::Abandoned) => (Ended::Interrupted, Outcome::Abandoned, None),
-            Ok(Over::ClientGone) => (Ended::Interrupted, Outcome::Ended(Ended::Interrupted), None),
-            Err(error) => (Ended::Interrupted, Outcome::Failed(with_causes(&error)), Some(error)),
+        let (why, mut outcome, mut result) = match self.record(&mut port, &mut signals).await {
+            Ok(Over::Ended(why)) => (why, Outcome::Ended(why), Ok(())),
+            Ok(Over::Abandoned) => (Ended::Interrupted, Outcome::Abandoned, Ok(())),
+            Ok(Over::ClientGone) => (Ended::Interrupted, Outcome::Ended(Ended::Interrupted), Ok(())),
+            Err(error) => (Ended::Interrupted, Outcome::Failed(with_causes(&error)), Err(error)),
         };
-        if outcome != Outcome::Abandoned {
-            self.end_all(why)?;
+        if outcome != Outcome::Abandoned
+            && let Err(error) = self.end_all(why)
+            && result.is_ok()
+        {
+            (outcome, result) = (Outcome::Failed(with_causes(&error)), Err(error));
         }
         while let Some(message) = self.session.next_message() {
             if port.messages.send(Ok(message)).await.is_err() {
@@ -291,7 +295,7 @@ impl Agent {
         }
         let _ = port.messages.send(Ok(Message::Over { outcome })).await;
         let was_interrupted = self.asked_to_end == Some(Ended::Interrupted);
-        error.map_or(Ok(CommandEnd { status: self.command_status, was_interrupted }), Err)
+        (CommandEnd { status: self.command_status, was_interrupted }, result)
     }
 
     /// Ends what is left. What was recorded until a failure is worth more than the reason why it ended.

@@ -57,11 +57,11 @@ pub async fn serve_stdio(signals: Signals) -> Result<(), AgentError> {
         }
         writer.flush().await
     });
-    let served = agent.serve(port, signals).await;
+    let (_, served) = agent.serve(port, signals).await;
     incoming.abort();
     // A client that does not read any more has lost nothing that it wanted.
     if let Ok(Err(error)) = outgoing.await {
         tracing::debug!("the client is gone: {}", with_causes(&error));
     }
-    served.map(drop)
+    served
 }

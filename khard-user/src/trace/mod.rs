@@ -273,15 +273,16 @@ async fn here(
             })
         })
         .map_err(|source| TraceError::Io { what: "start a thread", source })?;
-    let served = agent.serve(port, signals).await;
+    let (command, served) = agent.serve(port, signals).await;
     let written = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     // The agent's own error says more than what the client was told of it.
-    let command = served?;
-    match (written, command.status) {
-        (Ok(kept), _) => Ok(kept.into_finished(command)),
-        (Err(error), Some(status)) if !status.success() => {
-            Err(TraceError::NotKept { status, source: Box::new(error) })
-        }
-        (Err(error), _) => Err(error),
-    }
+    let error = match (served, written) {
+        (Ok(()), Ok(kept)) => return Ok(kept.into_finished(command)),
+        (Ok(()), Err(error)) => error,
+        (Err(error), _) => error.into(),
+    };
+    Err(match command.status {
+        Some(status) if !status.success() => TraceError::NotKept { status, source: Box::new(error) },
+        _ => error,
+    })
 }
