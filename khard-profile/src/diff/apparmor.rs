@@ -14,7 +14,7 @@ use crate::apparmor_text::{
 use crate::check::apparmor::{Verdict, verdict};
 use crate::escape::terminal;
 use crate::recording::{self, Access, AccessKey, FilePerms, Recording, Witness};
-use crate::seccomp::Policy;
+use crate::seccomp::{Policy, profile_stem};
 use crate::summary::opens::{Grant, risk};
 
 const FILES: &str = "files";
@@ -531,16 +531,10 @@ fn opens(thing: &Thing, is: Option<&Said>) -> Option<&'static str> {
     })
 }
 
-/// Of which profile of khard's a name is one version: see [`crate::seccomp::profile_name`].
-fn version_of(name: &[u8]) -> Option<&[u8]> {
-    let (stem, hash) = name.strip_prefix(b"khard-")?.split_last_chunk::<9>()?;
-    let is_hash = hash[0] == b'-' && hash[1..].iter().all(u8::is_ascii_hexdigit);
-    is_hash.then_some(stem)
-}
-
 fn notes(old: &ParsedProfile, new: &ParsedProfile) -> Vec<Note> {
     let mut notes = Vec::new();
-    let [was, is] = [old, new].map(|profile| version_of(profile.name.as_slice()));
+    let [was, is] =
+        [old, new].map(|profile| profile_stem(std::str::from_utf8(profile.name.as_slice()).ok()?));
     // khard's names change with the content, which the rest of the answer tells.
     if old.name != new.name && (was.is_none() || was != is) {
         let [old, new] = [old, new].map(|profile| terminal(profile.name.as_slice()));

@@ -11,7 +11,7 @@ pub use floor::{
     Floor, FloorChoice, FloorData, FloorDataError, FloorEntry, FloorError, FloorKey, FloorSource,
     MeasureError, Start, UnknownFloor,
 };
-pub use name::{is_profile_name, profile_name};
+pub use name::{profile_name, profile_stem};
 pub use oci::{Action, Arch, LinuxSeccomp, Rule};
 pub use runtime_default::{
     DEFAULT_CAPS, RUNTIME_DEFAULT_PROFILE, RUNTIME_DEFAULT_VERSION, RuntimeDefault, runtime_default,

@@ -19,13 +19,12 @@ pub fn profile_name(subject: &Subject, profile_json: &[u8]) -> String {
     format!("khard-{}-{:08x}", parts.join("-"), fnv1a(profile_json))
 }
 
-/// Whether khard could have called a profile so.
-pub fn is_profile_name(name: &str) -> bool {
-    let Some((stem, hash)) = name.strip_prefix("khard-").and_then(|rest| rest.rsplit_once('-')) else {
-        return false;
-    };
+/// What all versions of a profile have in their names; `None`: khard calls no profile so.
+pub fn profile_stem(name: &str) -> Option<&str> {
+    let (stem, hash) = name.strip_prefix("khard-")?.rsplit_once('-')?;
     let is_hash_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    plain(stem.as_bytes()) == stem && hash.len() == 8 && hash.bytes().all(is_hash_digit)
+    let is_khards = plain(stem.as_bytes()) == stem && hash.len() == 8 && hash.bytes().all(is_hash_digit);
+    is_khards.then_some(stem)
 }
 
 fn plain(name: &[u8]) -> String {
@@ -75,7 +74,7 @@ mod tests {
             ("khard-a/b-bf9cf968", false),
             ("nginx", false),
         ] {
-            assert_eq!(is_profile_name(name), is_khards, "{name}");
+            assert_eq!(profile_stem(name).is_some(), is_khards, "{name}");
         }
     }
 }

@@ -1,12 +1,11 @@
 //! `khard apply`.
 
 use std::{
-    io::Write,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use khard_profile::apparmor_text::Mode;
 
 use crate::node::{self, ApplyOptions, Kind, NodeError, Places};
@@ -80,7 +79,6 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         seccomp_dir: args.seccomp_dir.clone(),
     };
     let applied = node::apply(&places(args.root.as_deref())?, &options)?;
-    let text = if args.json { serde_json::to_string_pretty(&applied)? + "\n" } else { applied.to_text() };
-    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")?;
+    super::print(args.json, &applied, || applied.to_text())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -33,6 +33,7 @@ use std::{
     sync::OnceLock,
 };
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use khard_profile::{
     apparmor,
@@ -282,6 +283,12 @@ fn misunderstood(args: impl Iterator<Item = OsString>) -> u8 {
         Some("trace" | "tui" | "verify") if has_command => ERROR_WITH_COMMAND,
         _ => ERROR,
     }
+}
+
+/// Prints what was done or found: for programs, or for people.
+fn print(as_json: bool, value: &impl serde::Serialize, text: impl FnOnce() -> String) -> anyhow::Result<()> {
+    let text = if as_json { serde_json::to_string_pretty(value)? + "\n" } else { text() };
+    io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -1,8 +1,8 @@
 //! `khard mode`.
 
-use std::{io::Write, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use khard_profile::apparmor_text::Mode;
 
 use crate::node;
@@ -48,7 +48,6 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         ModeArg::Enforce => Mode::Enforce,
     };
     let switched = node::switch(&super::apply::places(args.root.as_deref())?, &args.name, mode)?;
-    let text = if args.json { serde_json::to_string_pretty(&switched)? + "\n" } else { switched.to_text() };
-    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")?;
+    super::print(args.json, &switched, || switched.to_text())?;
     Ok(ExitCode::SUCCESS)
 }

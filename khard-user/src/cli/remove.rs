@@ -1,6 +1,6 @@
 //! `khard remove`.
 
-use std::{io::Write, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result};
 
@@ -47,7 +47,6 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         Vec::new()
     };
     let removed = node::remove(&places, &args.what, &needs, args.force)?;
-    let text = if args.json { serde_json::to_string_pretty(&removed)? + "\n" } else { removed.to_text() };
-    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")?;
+    super::print(args.json, &removed, || removed.to_text())?;
     Ok(ExitCode::SUCCESS)
 }

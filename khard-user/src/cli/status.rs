@@ -1,6 +1,6 @@
 //! `khard status`.
 
-use std::{io::Write, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result};
 
@@ -32,7 +32,6 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let status = runtime.block_on(Status::gather(&places, args.runtime_endpoint.as_deref()));
-    let text = if args.json { serde_json::to_string_pretty(&status)? + "\n" } else { node::render(&status) };
-    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")?;
+    super::print(args.json, &status, || node::render(&status))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -61,6 +61,11 @@ impl Origin {
     fn folder(&self) -> &Path {
         Path::new(OsStr::from_bytes(self.folder.as_slice()))
     }
+
+    /// `folder`: as [`real`] gives it. The path of nothing would be at the head of every other.
+    fn is_below(&self, folder: &Path) -> bool {
+        folder.is_absolute() && self.folder().starts_with(folder)
+    }
 }
 
 /// An AppArmor profile.
@@ -140,12 +145,8 @@ impl Ledger {
     pub(super) fn of_folder(&self, folder: &Path) -> (BTreeSet<String>, BTreeSet<PathBuf>) {
         let folder = real(folder);
         let (mut apparmor, mut seccomp) = (BTreeSet::new(), BTreeSet::new());
-        // The path of nothing would be at the head of every other.
-        if !folder.is_absolute() {
-            return (apparmor, seccomp);
-        }
         let (of_it, others): (Vec<_>, Vec<_>) =
-            self.origins.iter().partition(|origin| origin.folder().starts_with(&folder));
+            self.origins.iter().partition(|origin| origin.is_below(&folder));
         for origin in of_it {
             apparmor.extend(origin.apparmor.iter().cloned());
             seccomp.extend(origin.seccomp.iter().cloned());
@@ -161,7 +162,7 @@ impl Ledger {
     pub(super) fn forget_origins(&mut self, folder: &Path) -> bool {
         let folder = real(folder);
         let before = self.origins.len();
-        self.origins.retain(|origin| !folder.is_absolute() || !origin.folder().starts_with(&folder));
+        self.origins.retain(|origin| !origin.is_below(&folder));
         self.origins.len() < before
     }
 

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use khard_profile::seccomp::is_profile_name;
+use khard_profile::seccomp::profile_stem;
 use serde::Serialize;
 
 use super::{
@@ -138,7 +138,7 @@ fn meant(places: &Places, ledger: &Ledger, name: &str) -> Result<Removed, NodeEr
     let mut absent = Vec::new();
     if apparmor.is_empty() && seccomp.is_empty() {
         let last = path.file_name().unwrap_or_default().to_string_lossy();
-        let could_be = path.is_dir() || is_profile_name(last.strip_suffix(".json").unwrap_or(&last));
+        let could_be = path.is_dir() || profile_stem(last.strip_suffix(".json").unwrap_or(&last)).is_some();
         if !could_be || is_there(places, &profiles, &files)? {
             return Err(NodeError::unknown(places, name));
         }

@@ -57,10 +57,12 @@ impl Superseded {
                 return None;
             }
             if !found.apparmor.is_empty() {
-                let is_in_force = |name: &String| ledger.apparmor.contains_key(name);
-                let by = found.apparmor.into_keys().map(|name| (is_in_force(&name), name));
-                let by = by.map(|(is_in_force, name)| (name, is_in_force)).collect();
-                superseded = Some(Self { folder: folder.to_owned(), by });
+                let names = found.apparmor.into_keys();
+                let by = names.map(|name| {
+                    let is_in_force = ledger.apparmor.contains_key(&name);
+                    (name, is_in_force)
+                });
+                superseded = Some(Self { folder: folder.to_owned(), by: by.collect() });
             }
         }
         superseded
