@@ -355,19 +355,35 @@ fn files(page: &mut String, summary: &Summary, seccomp_json: Option<&[u8]>) {
     match &summary.subject {
         Subject::Container { .. } => on_nodes(page, seccomp.as_deref(), apparmor),
         Subject::Docker { .. } | Subject::Command { .. } | Subject::Cgroup { .. } => {
-            page.push_str("Run a container under it:\n\n```sh\n");
-            let mut options = String::new();
-            if seccomp.is_some() {
-                options.push_str(" --security-opt seccomp=seccomp.json");
+            // What was recorded outside of a container is about the host's files.
+            let (of_container, of_host) =
+                if summary.subject.is_container() { (apparmor, None) } else { (None, apparmor) };
+            if seccomp.is_some() || of_container.is_some() {
+                under_docker(page, seccomp.is_some(), of_container);
             }
-            if let Some(AppArmorSummary { file, name, .. }) = apparmor {
-                let _ = writeln!(page, "apparmor_parser -r {file}");
-                let _ = write!(options, " --security-opt apparmor={name}");
+            if let Some(AppArmorSummary { file, name, .. }) = of_host {
+                let blank = if seccomp.is_some() { "\n" } else { "" };
+                let _ = writeln!(
+                    page,
+                    "{blank}Run a command under the AppArmor profile, which is not for containers:\n\n```sh\napparmor_parser -r {file}\naa-exec -p {name} -- COMMAND\n```"
+                );
             }
-            let _ = writeln!(page, "docker run{options} IMAGE\n```");
         }
     }
     let _ = writeln!(page, "\nRecorded by {}.", code(summary.written_by.as_bytes()));
+}
+
+fn under_docker(page: &mut String, has_seccomp: bool, apparmor: Option<&AppArmorSummary>) {
+    page.push_str("Run a container under it:\n\n```sh\n");
+    let mut options = String::new();
+    if has_seccomp {
+        options.push_str(" --security-opt seccomp=seccomp.json");
+    }
+    if let Some(AppArmorSummary { file, name, .. }) = apparmor {
+        let _ = writeln!(page, "apparmor_parser -r {file}");
+        let _ = write!(options, " --security-opt apparmor={name}");
+    }
+    let _ = writeln!(page, "docker run{options} IMAGE\n```");
 }
 
 fn on_nodes(page: &mut String, seccomp: Option<&str>, apparmor: Option<&AppArmorSummary>) {
