@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     input::{self, InputError},
-    profiles::{ProfileChoices, SECCOMP_FILE, apparmor_file},
+    profiles::ProfileChoices,
     redact::Redact,
     trace::{RECORDING_FILE, Report},
     verify::{AmendError, Amendment},
@@ -118,10 +118,7 @@ pub fn compare(
         seen.insert(subject.clone());
         let committed = baseline.join(&subject);
         if !committed.join(RECORDING_FILE).exists() {
-            let has_profiles =
-                [SECCOMP_FILE.to_owned(), apparmor_file(input::recording(&report.dir)?.1.subject())]
-                    .iter()
-                    .any(|file| committed.join(file).exists());
+            let has_profiles = input::profiles_in(&committed).is_ok();
             if has_profiles {
                 compared.unrecorded.push(subject);
             } else {

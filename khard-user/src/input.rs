@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File},
+    fs::{DirEntry, File},
     io::{self, Read},
     path::{Path, PathBuf},
 };
@@ -58,7 +58,11 @@ pub enum InputError {
     #[error(
         "there is no profile in {}, neither a seccomp.json nor a NAME.apparmor{}",
         path.display(),
-        if below.is_empty() { String::new() } else { format!(": name one of {}", listed(below)) }
+        if below.is_empty() {
+            ": name a folder that `khard trace` or `khard generate` wrote".to_owned()
+        } else {
+            format!(": name one of {}", listed(below))
+        }
     )]
     NoProfile {
         /// The folder.
@@ -135,8 +139,9 @@ fn in_folder(path: &Path) -> Option<PathBuf> {
     }
 }
 
-/// How deep below a folder recordings are looked for: `trace -o` makes at most `NAMESPACE/POD/CONTAINER`.
-const MAX_DEPTH: usize = 3;
+/// How deep below a folder recordings and profiles are looked for: `trace -o` makes at most `NAMESPACE/POD/CONTAINER`, and somebody may
+/// name the folder above that.
+const MAX_DEPTH: usize = 4;
 
 /// The recordings that a user named: by file, by a folder that holds one, or by a folder with such folders, as `trace -o` leaves it.
 /// Each once, in the order of the names given and then by path; links in a folder are not followed.
@@ -161,7 +166,7 @@ pub fn find_recordings(paths: &[PathBuf]) -> Result<Vec<PathBuf>, InputError> {
 }
 
 fn walk(dir: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), InputError> {
-    for folder in entries(dir, fs::FileType::is_dir)? {
+    for folder in folders_in(dir)? {
         found.extend(in_folder(&folder));
         if depth > 1 {
             walk(&folder, depth - 1, found)?;
@@ -170,13 +175,23 @@ fn walk(dir: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), InputE
     Ok(())
 }
 
-/// What is in a folder, of one type, in the order of the names.
-fn entries(dir: &Path, of_type: fn(&fs::FileType) -> bool) -> Result<Vec<PathBuf>, InputError> {
+/// The folders in a folder, in the order of their names. Links are not followed, which could lead in circles.
+fn folders_in(dir: &Path) -> Result<Vec<PathBuf>, InputError> {
+    entries(dir, |entry| {
+        // Where a kubelet mounts a ConfigMap or a Secret, the files stand in such a one, and links to them beside it (kubernetes
+        // pkg/volume/util/atomic_writer.go).
+        let is_of_mount = entry.file_name().as_encoded_bytes().starts_with(b"..");
+        Ok(!is_of_mount && entry.file_type()?.is_dir())
+    })
+}
+
+/// What is in a folder and wanted, in the order of the names.
+fn entries(dir: &Path, is_wanted: fn(&DirEntry) -> io::Result<bool>) -> Result<Vec<PathBuf>, InputError> {
     let read_error = |source| InputError::Read { path: dir.to_owned(), source };
     let mut found = Vec::new();
     for entry in dir.read_dir().map_err(read_error)? {
         let entry = entry.map_err(read_error)?;
-        if of_type(&entry.file_type().map_err(read_error)?) {
+        if is_wanted(&entry).map_err(read_error)? {
             found.push(entry.path());
         }
     }
@@ -204,11 +219,14 @@ pub fn profiles_below(dir: &Path) -> Result<Vec<PathBuf>, InputError> {
 }
 
 fn profiles(dir: &Path, depth: usize) -> Result<Vec<PathBuf>, InputError> {
-    let mut found = entries(dir, fs::FileType::is_file)?;
-    let is_apparmor = |file: &Path| file.extension().is_some_and(|end| end == "apparmor");
-    found.retain(|file| file.ends_with(SECCOMP_FILE) || is_apparmor(file));
+    let mut found = entries(dir, |entry| {
+        let path = entry.path();
+        let has_name = path.ends_with(SECCOMP_FILE) || path.extension().is_some_and(|end| end == "apparmor");
+        // Or a link to one.
+        Ok(has_name && path.is_file())
+    })?;
     if depth > 0 {
-        for folder in entries(dir, fs::FileType::is_dir)? {
+        for folder in folders_in(dir)? {
             found.extend(profiles(&folder, depth - 1)?);
         }
     }
@@ -232,11 +250,11 @@ mod tests {
     fn recordings_are_found_by_file_folder_and_folder_of_folders() {
         let root = tempfile::tempdir().unwrap();
         let at = |path: &str| root.path().join(path);
-        for dir in ["web", "shop/web/nginx", "shop/web/empty", "deep/a/b/c"] {
+        for dir in ["web", "shop/web/nginx", "shop/web/empty", "deep/a/b/c/d"] {
             std::fs::create_dir_all(at(dir)).unwrap();
         }
         for file in
-            ["web/recording.json", "shop/web/nginx/recording.checkpoint.json", "deep/a/b/c/recording.json"]
+            ["web/recording.json", "shop/web/nginx/recording.checkpoint.json", "deep/a/b/c/d/recording.json"]
         {
             std::fs::write(at(file), "").unwrap();
         }
@@ -267,6 +285,12 @@ mod tests {
         assert_eq!(profiles_below(root.path()).unwrap(), both);
         let hint = profiles_in(&at("web")).unwrap_err().to_string();
         assert!(hint.contains("name one of") && hint.contains("nginx.apparmor"), "{hint}");
+        // As a ConfigMap is mounted.
+        std::fs::create_dir_all(at("mount/..2026")).unwrap();
+        std::fs::write(at("mount/..2026/seccomp.json"), "").unwrap();
+        std::os::unix::fs::symlink("..2026", at("mount/..data")).unwrap();
+        std::os::unix::fs::symlink("..data/seccomp.json", at("mount/seccomp.json")).unwrap();
+        assert_eq!(profiles_below(&at("mount")).unwrap(), [at("mount/seccomp.json")]);
         std::fs::create_dir(at("empty")).unwrap();
         assert!(profiles_below(&at("empty")).unwrap_err().to_string().contains("no profile in"));
     }

@@ -351,7 +351,7 @@ fn what_cannot_be_exported_is_an_error_with_a_way_out() {
     fs::write(recorded.web().join("nginx/seccomp.json"), "{}").unwrap();
     refused(&["--to", "kubernetes"], "khard generate");
     fs::remove_file(recorded.web().join("nginx/recording.json")).unwrap();
-    refused(&["--to", "kubernetes"], "there is no recording.json in");
+    refused(&["--to", "kubernetes"], "there is no recording in");
 }
 
 #[test]

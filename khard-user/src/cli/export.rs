@@ -1,7 +1,6 @@
 //! `khard export`.
 
 use std::{
-    fs,
     io::Write,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -18,7 +17,6 @@ use crate::{
     node::Kind,
     output::files::{OutDir, file_name},
     profiles::{SECCOMP_FILE, apparmor_file},
-    trace::{CHECKPOINT_FILE, RECORDING_FILE},
 };
 
 /// Writes the profiles that stand beside recordings in the forms that Kubernetes, Docker, Podman and Compose take.
@@ -83,21 +81,12 @@ impl Form {
     }
 }
 
-/// How deep folders of folders are looked into: `trace` makes namespace, pod and container.
-const MAX_DEPTH: usize = 3;
-
 /// Runs the verb.
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let mut shipments = Vec::new();
     for dir in &args.dirs {
         ensure!(!dir.is_file(), "{} is a file: name the folder that holds it", shown(dir));
-        let recordings = recordings_in(dir, MAX_DEPTH)?;
-        ensure!(
-            !recordings.is_empty(),
-            "there is no {RECORDING_FILE} in {}, or in a folder in it",
-            shown(dir)
-        );
-        for recording in recordings {
+        for recording in input::find_recordings(std::slice::from_ref(dir))? {
             shipments.push(
                 shipment(&recording, args.only)
                     .with_context(|| format!("cannot export {}", shown(&recording)))?,
@@ -139,30 +128,10 @@ fn bundle(args: &Args, shipments: Vec<Shipment>, out: &Path) -> Result<Bundle> {
     Ok(Kubernetes::new(shipments, args.workload.clone(), &args.init, version, by_operator)?.bundle(out)?)
 }
 
-/// The folder itself, or those in it, by name.
-fn recordings_in(dir: &Path, depth: usize) -> Result<Vec<PathBuf>> {
-    if [RECORDING_FILE, CHECKPOINT_FILE].iter().any(|file| dir.join(file).exists()) {
-        return Ok(vec![dir.to_owned()]);
-    }
-    let mut found = Vec::new();
-    if depth == 0 {
-        return Ok(found);
-    }
-    let entries = fs::read_dir(dir).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let mut entries = entries.with_context(|| format!("cannot read the folder {}", shown(dir)))?;
-    entries.sort_by_key(fs::DirEntry::file_name);
-    for entry in entries {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            found.extend(recordings_in(&entry.path(), depth - 1)?);
-        }
-    }
-    Ok(found)
-}
-
-fn shipment(dir: &Path, only: Option<Kind>) -> Result<Shipment> {
-    let (_, recording) = input::recording(dir)?;
+fn shipment(recording: &Path, only: Option<Kind>) -> Result<Shipment> {
+    let (file, recording) = input::recording(recording)?;
     let read = |name: &str, kind: Kind| {
-        let path = dir.join(name);
+        let path = file.with_file_name(name);
         let is_wanted = only.is_none_or(|only| only == kind);
         (is_wanted && path.exists()).then(|| input::read_limited(&path)).transpose()
     };

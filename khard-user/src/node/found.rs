@@ -3,7 +3,6 @@
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -17,9 +16,6 @@ use serde::Deserialize;
 
 use super::{NodeError, shown};
 use crate::{input, profiles::SECCOMP_FILE, trace::RECORDING_FILE};
-
-/// `profiles-out/POD/CONTAINER`, from above.
-const MAX_DEPTH: usize = 4;
 
 /// Profiles by their names.
 #[derive(Debug, Default)]
@@ -54,9 +50,7 @@ impl Found {
     pub(super) fn read(dirs: &[PathBuf], mode: Option<Mode>) -> Result<Self, NodeError> {
         let mut found = Self::default();
         for dir in dirs {
-            if found.add_folder(dir, mode, 0)? == 0 {
-                return Err(NodeError::NothingFound(dir.clone()));
-            }
+            found.add(input::profiles_below(dir)?, mode)?;
         }
         Ok(found)
     }
@@ -64,31 +58,19 @@ impl Found {
     /// What is in this folder alone.
     pub(super) fn in_one(dir: &Path) -> Result<Self, NodeError> {
         let mut found = Self::default();
-        found.add_folder(dir, None, MAX_DEPTH)?;
+        found.add(input::profiles_in(dir)?, None)?;
         Ok(found)
     }
 
-    /// Returns how many profiles there were.
-    fn add_folder(&mut self, dir: &Path, mode: Option<Mode>, depth: usize) -> Result<usize, NodeError> {
-        let failed = |source| NodeError::Read { path: dir.to_owned(), source };
-        let mut entries =
-            fs::read_dir(dir).map_err(failed)?.collect::<Result<Vec<_>, _>>().map_err(failed)?;
-        entries.sort_by_key(fs::DirEntry::file_name);
-        let mut n = 0;
-        for entry in entries {
-            let path = entry.path();
-            let kind = entry.file_type().map_err(failed)?;
-            if kind.is_dir() && depth < MAX_DEPTH {
-                n += self.add_folder(&path, mode, depth + 1)?;
-            } else if kind.is_file() && entry.file_name() == SECCOMP_FILE {
-                self.add_seccomp(path)?;
-                n += 1;
-            } else if kind.is_file() && path.extension().is_some_and(|end| end == "apparmor") {
-                self.add_apparmor(path, mode)?;
-                n += 1;
+    fn add(&mut self, files: Vec<PathBuf>, mode: Option<Mode>) -> Result<(), NodeError> {
+        for file in files {
+            if file.ends_with(SECCOMP_FILE) {
+                self.add_seccomp(file)?;
+            } else {
+                self.add_apparmor(file, mode)?;
             }
         }
-        Ok(n)
+        Ok(())
     }
 
     fn add_apparmor(&mut self, path: PathBuf, mode: Option<Mode>) -> Result<(), NodeError> {

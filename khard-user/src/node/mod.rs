@@ -54,13 +54,6 @@ pub enum NodeError {
     /// Another khard.
     #[error("another khard is changing what is in force here ({} is locked): wait until it is done", .0.display())]
     Busy(PathBuf),
-    /// Nothing to do it with.
-    #[error(
-        "{} holds no profile: name a folder that `khard trace` or `khard generate` wrote, with seccomp.json or a file NAME.apparmor, \
-         or a folder of such folders",
-        .0.display()
-    )]
-    NothingFound(PathBuf),
     /// A file of the user's.
     #[error(transparent)]
     Input(#[from] InputError),

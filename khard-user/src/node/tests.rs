@@ -621,7 +621,10 @@ fn odd_names_two_khards_and_a_broken_ledger_are_refused_with_a_reason() {
     fs::write(node.path("var/lib/khard/ledger.json"), "{\"version\": 9}").unwrap();
     assert!(matches!(node.apply(&[&dir]).unwrap_err(), NodeError::Ledger { .. }));
     let empty = tempfile::tempdir().unwrap();
-    assert!(matches!(node.apply(&[empty.path()]).unwrap_err(), NodeError::NothingFound(_)));
+    assert!(matches!(
+        node.apply(&[empty.path()]).unwrap_err(),
+        NodeError::Input(InputError::NoProfile { .. })
+    ));
 }
 
 #[tokio::test]

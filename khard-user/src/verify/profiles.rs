@@ -2,8 +2,7 @@
 //! what is recorded.
 
 use std::{
-    collections::BTreeSet,
-    fs, io,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -17,13 +16,9 @@ use khard_profile::{
 use crate::{
     input::{self, InputError},
     output::files::file_name,
-    profiles::SECCOMP_FILE,
     stream::SubjectState,
     trace::RECORDING_FILE,
 };
-
-/// Folders below each other that are looked at: NAMESPACE/POD/CONTAINER.
-const MAX_DEPTH: usize = 3;
 
 /// Profiles cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -31,15 +26,6 @@ pub enum ProfilesError {
     /// A file.
     #[error(transparent)]
     Input(#[from] InputError),
-    /// A folder.
-    #[error("cannot look into {}", path.display())]
-    Folder {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
     /// What should be a seccomp profile.
     #[error("{} is no seccomp profile", path.display())]
     Seccomp {
@@ -58,12 +44,6 @@ pub enum ProfilesError {
         #[source]
         source: ProfileTextError,
     },
-    /// An empty folder.
-    #[error(
-        "there is no profile in {}: name a seccomp or AppArmor profile, or a folder that khard trace or generate wrote",
-        .0.display()
-    )]
-    None(PathBuf),
     /// Two of one kind for the same container.
     #[error("{} and {} are both {kind} profiles: give one", first.display(), second.display())]
     Two {
@@ -115,17 +95,16 @@ impl Profiles {
         if let [path] = paths
             && path.is_dir()
         {
-            let set = ProfileSet::of_folder(path)?;
-            if set.holds_any() {
-                return Ok(Self::ForAll(Box::new(set)));
+            let mut by_folder: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
+            for file in input::profiles_below(path)? {
+                let folder = file.parent().unwrap_or(path).to_owned();
+                by_folder.entry(folder).or_default().push(file);
             }
-            let mut found = Vec::new();
-            find(path, MAX_DEPTH, &mut found)?;
-            return if found.is_empty() {
-                Err(ProfilesError::None(path.clone()))
-            } else {
-                Ok(Self::ByFolder(found))
-            };
+            if let Some(files) = by_folder.get(path) {
+                return Ok(Self::ForAll(Box::new(ProfileSet::of_files(path, files)?)));
+            }
+            let sets = by_folder.iter().map(|(dir, files)| ProfileSet::of_files(dir, files));
+            return Ok(Self::ByFolder(sets.collect::<Result<_, _>>()?));
         }
         let mut set = ProfileSet::default();
         for path in paths {
@@ -196,45 +175,21 @@ fn names_of(state: &SubjectState) -> (Vec<String>, String) {
     }
 }
 
-fn find(dir: &Path, depth: usize, found: &mut Vec<ProfileSet>) -> Result<(), ProfilesError> {
-    for path in entries(dir)? {
-        if !path.is_dir() {
-            continue;
-        }
-        let set = ProfileSet::of_folder(&path)?;
-        if set.holds_any() {
-            found.push(set);
-        } else if depth > 1 {
-            find(&path, depth - 1, found)?;
-        }
-    }
-    Ok(())
-}
-
-/// In the order of their names.
-fn entries(dir: &Path) -> Result<Vec<PathBuf>, ProfilesError> {
-    let failed = |source| ProfilesError::Folder { path: dir.to_owned(), source };
-    let entries = fs::read_dir(dir).map_err(failed)?;
-    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>().map_err(failed)?;
-    paths.sort();
-    Ok(paths)
-}
-
 impl ProfileSet {
     /// The profiles in a folder, if there are any.
     pub fn of_folder(dir: &Path) -> Result<Self, ProfilesError> {
-        let mut set = Self { dir: Some(dir.to_owned()), ..Self::default() };
-        for path in entries(dir)? {
-            let is_apparmor = path.extension().is_some_and(|extension| extension == "apparmor");
-            if is_apparmor || path.file_name().is_some_and(|name| name == SECCOMP_FILE) {
-                set.add(&path)?;
-            }
+        match input::profiles_in(dir) {
+            Err(InputError::NoProfile { .. }) => Self::of_files(dir, &[]),
+            files => Self::of_files(dir, &files?),
         }
-        Ok(set)
     }
 
-    fn holds_any(&self) -> bool {
-        self.seccomp.is_some() || self.apparmor.is_some()
+    fn of_files(dir: &Path, files: &[PathBuf]) -> Result<Self, ProfilesError> {
+        let mut set = Self { dir: Some(dir.to_owned()), ..Self::default() };
+        for file in files {
+            set.add(file)?;
+        }
+        Ok(set)
     }
 
     fn add(&mut self, path: &Path) -> Result<(), ProfilesError> {
@@ -268,6 +223,8 @@ impl ProfileSet {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const SECCOMP: &str = r#"{"defaultAction":"SCMP_ACT_ERRNO"}"#;
@@ -301,6 +258,9 @@ mod tests {
         let error = Profiles::read(&[two.path().to_owned()]).unwrap_err();
         assert!(matches!(error, ProfilesError::Two { kind: "AppArmor", .. }), "{error}");
         let none = folder(&[("readme", "x"), ("below/readme", "x")]);
-        assert!(matches!(Profiles::read(&[none.path().to_owned()]), Err(ProfilesError::None(_))));
+        assert!(matches!(
+            Profiles::read(&[none.path().to_owned()]),
+            Err(ProfilesError::Input(InputError::NoProfile { .. }))
+        ));
     }
 }
