@@ -44,6 +44,12 @@ fn resource(seccomp: &Seccomp) -> Result<Value, ShipError> {
         {
             return Err(ShipError::NotForOperator(other.clone()));
         }
+        let args = rule["args"].as_array().into_iter().flatten();
+        let mut values = args.flat_map(|arg| ["value", "valueTwo"].map(|key| (key, &arg[key])));
+        // The operator's are signed; seccomp's are not.
+        if let Some((key, value)) = values.find(|(_, value)| value.is_u64() && !value.is_i64()) {
+            return Err(ShipError::NotForOperator(format!("{key} {value}")));
+        }
     }
     match (spec.get("defaultAction").and_then(Value::as_str), default_errno) {
         (Some("SCMP_ACT_ERRNO"), ENOSYS) => {

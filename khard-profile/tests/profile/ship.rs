@@ -418,6 +418,12 @@ fn what_the_operator_cannot_say_is_refused() {
     assert_eq!(refused(json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 13})), "defaultErrnoRet");
     let of_docker = json!({"names": ["bpf"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_BPF"]}});
     assert_eq!(refused(json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [of_docker]})), "includes");
+    let of = |value: u64| {
+        let args = json!([{"index": 0, "value": value, "op": "SCMP_CMP_EQ"}]);
+        json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["prctl"], "action": "SCMP_ACT_ALLOW", "args": args}]})
+    };
+    assert_eq!(refused(of(1 << 63)), "value 9223372036854775808");
+    assert!(ship(of((1 << 63) - 1)).is_ok());
     assert!(ship(json!({"defaultAction": "SCMP_ACT_LOG", "flags": ["SECCOMP_FILTER_FLAG_LOG"]})).is_ok());
 }
 

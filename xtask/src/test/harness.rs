@@ -3,6 +3,7 @@
 
 mod kubelet;
 mod libc;
+mod operator;
 mod stream;
 
 use std::{

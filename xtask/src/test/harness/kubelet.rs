@@ -1,4 +1,5 @@
-//! A Deployment on two nodes, with real kubelets: recorded on both, united, applied on both, and Ready under its profiles.
+//! A Deployment on two nodes, with real kubelets: recorded on both, united, applied on both, and Ready under its profiles,
+//! which are taken as resources too.
 
 use std::{
     fs::{self, File},
@@ -9,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::Given;
+use super::{Given, operator};
 use crate::{
     command::{CommandExt as _, wait},
     kubernetes::{Cluster, GUEST, HERE},
@@ -71,6 +72,11 @@ pub(super) fn a_deployment_stays_ready_under_what_both_nodes_recorded(given: &Gi
     }
     let filters = cluster.on_guest("grep -h ^Seccomp: $(pidof nginx | sed 's#[0-9]*#/proc/&/status#g')")?;
     ensure!(filters.lines().all(|line| line.ends_with('2')) && !filters.is_empty(), "{filters}");
+
+    let operators =
+        ["export", "united", "--to", "operator", "--init", "page", "--workload", "deployment/web"];
+    khard(&[&operators[..], &["-o", "operator"]].concat())?;
+    operator::takes_all_of(&cluster, &given.share.join("operator"))?;
 
     to(&["-o", "guest"])?;
     let on_guest = format!(
