@@ -56,7 +56,7 @@ pub fn unite(files: &[PathBuf], policy: MergePolicy) -> Result<Vec<United>, Unit
     let mut subjects: BTreeMap<_, United> = BTreeMap::new();
     for file in files {
         let (file, recording) = input::recording(file)?;
-        let key = owned(recording.subject());
+        let key = key(recording.subject());
         let united = match subjects.remove(&key) {
             None => United { recording, files: vec![file] },
             Some(United { recording: known, mut files }) => {
@@ -74,7 +74,11 @@ pub fn unite(files: &[PathBuf], policy: MergePolicy) -> Result<Vec<United>, Unit
     Ok(subjects.into_values().collect())
 }
 
-fn owned(subject: &Subject) -> (&'static str, Vec<Vec<u8>>) {
+/// What recordings of one subject have in common: [`Subject::key`].
+pub type Key = (&'static str, Vec<Vec<u8>>);
+
+/// A subject's.
+pub fn key(subject: &Subject) -> Key {
     let (kind, names) = subject.key();
     (kind, names.into_iter().map(<[u8]>::to_vec).collect())
 }

@@ -6,7 +6,9 @@ use anyhow::{Context, Result};
 
 use crate::agent::{Signals, serve_stdio};
 
-/// Serves the session stream (docs/stream.md) until its other end is closed. It writes no file.
+/// Serves the session stream (docs/stream.md) until its other end is closed.
+///
+/// It writes no file.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 It is started by the khard that shows and writes:

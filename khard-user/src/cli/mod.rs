@@ -75,43 +75,49 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Record a command, pod, container or cgroup, and write its profile
+    #[command(about = "Record a command, pod, container or cgroup, and write its profile")]
     Trace(Box<trace::Args>),
-    /// Watch containers live: what each does, what its profile would be, and whether anything new still comes
+    #[command(
+        about = "Watch containers live: what each does, what its profile would be, and whether anything new still comes"
+    )]
     Tui(Box<tui::Args>),
-    /// Look at an old recording in the dashboard
+    #[command(about = "Look at an old recording in the dashboard")]
     Replay(replay::Args),
-    /// Record for a khard elsewhere, which is connected to standard input and output
+    #[command(about = "Record for a khard elsewhere, which is connected to standard input and output")]
     Agent(agent::Args),
-    /// Make the profiles again from recordings
+    #[command(about = "Make the profiles again from recordings")]
     Generate(generate::Args),
-    /// Unite recordings of one subject into one
+    #[command(about = "Unite recordings of one subject into one")]
     Merge(merge::Args),
-    /// Would this profile have refused anything in a recorded run?
+    #[command(about = "Would this profile have refused anything in a recorded run?")]
     Check(check::Args),
-    /// Would, or does, this profile refuse anything of what happens now?
+    #[command(about = "Would, or does, this profile refuse anything of what happens now?")]
     Verify(Box<verify::Args>),
-    /// Record a test run, and compare what it needs with the committed profiles
+    #[command(about = "Record a test run, and compare what it needs with the committed profiles")]
     Ci(Box<ci::Args>),
-    /// What is different between two recordings or two profiles, and what does each addition open?
+    #[command(
+        about = "What is different between two recordings or two profiles, and what does each addition open?"
+    )]
     Diff(diff::Args),
-    /// What is wrong with these profiles, by whomever they were written? Would the runtime's default do?
+    #[command(
+        about = "What is wrong with these profiles, by whomever they were written? Would the runtime's default do?"
+    )]
     Lint(lint::Args),
-    /// Why is this rule in the profile? Who did it, when, in how many runs?
+    #[command(about = "Why is this rule in the profile? Who did it, when, in how many runs?")]
     Explain(explain::Args),
-    /// Write the profiles in the forms that Kubernetes, Docker, Podman and Compose take
+    #[command(about = "Write the profiles in the forms that Kubernetes, Docker, Podman and Compose take")]
     Export(export::Args),
-    /// Put profiles into force on this node
+    #[command(about = "Put profiles into force on this node")]
     Apply(apply::Args),
-    /// What is in force on this node, what it confines, and what is missing
+    #[command(about = "What is in force on this node, what it confines, and what is missing")]
     Status(status::Args),
-    /// Let an AppArmor profile in force refuse, or only log
+    #[command(about = "Let an AppArmor profile in force refuse, or only log")]
     Mode(mode::Args),
-    /// Take profiles in force away again
+    #[command(about = "Take profiles in force away again")]
     Remove(remove::Args),
-    /// What this machine allows, and what therefore works
+    #[command(about = "What this machine allows, and what therefore works")]
     Doctor(doctor::Args),
-    /// Print what a shell needs to complete this command line
+    #[command(about = "Print what a shell needs to complete this command line")]
     Completions(completions::Args),
 }
 

@@ -38,7 +38,9 @@ impl UniteArg {
 }
 
 /// Records what runs until it ends, or until Ctrl-C, and writes recording.json, seccomp.json, NAME.apparmor and
-/// summary.md for each subject. What khard only attaches to is never stopped.
+/// summary.md for each subject.
+///
+/// What khard only attaches to is never stopped.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -2,8 +2,9 @@
 
 use super::trace;
 
-/// Records as khard trace does, and shows the dashboard meanwhile. Without a target: every container on the node. What is recorded is
-/// written at the end if you want it (q), or at any time (w).
+/// Records as khard trace does, and shows the dashboard meanwhile. Without a target: every container on the node.
+///
+/// What is recorded is written at the end if you want it (q), or at any time (w).
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 #[command(after_help = "\

@@ -27,8 +27,9 @@ use crate::{
     verify::{Amendment, Profiles, Recorded, Verification, Verified},
 };
 
-/// Records, and says at once what a profile would refuse of it, or refuses where it is in force: khard check, live. Nothing is
-/// written without --amend.
+/// Records, and says at once what a profile would refuse of it, or refuses where it is in force: khard check, live.
+///
+/// Nothing is written without --amend.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
