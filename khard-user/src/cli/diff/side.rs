@@ -9,8 +9,8 @@ use std::{
 use anyhow::Result;
 use khard_profile::recording::{MergePolicy, ReadError, Recording};
 
-use super::super::check::AnyProfile;
 use crate::{
+    cli::check::AnyProfile,
     input::{self, InputError},
     output::place::Place,
     unite::{self, Key, United},

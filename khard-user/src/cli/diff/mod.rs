@@ -246,7 +246,8 @@ mod tests {
 
     use super::*;
 
-    const RECORDING: &str = include_str!("../../../khard-profile/tests/profile/fixtures/recording-v2.json");
+    const RECORDING: &str =
+        include_str!("../../../../khard-profile/tests/profile/fixtures/recording-v2.json");
 
     /// Writes a recording of a container of the deployment `web`, in the folder that its pod's name makes.
     fn record(root: &Path, pod: &str, container: &str) {
