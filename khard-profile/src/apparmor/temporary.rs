@@ -13,6 +13,8 @@ struct Maker {
 enum Part {
     /// This text.
     Text(&'static str),
+    /// One of these texts.
+    OneOf(&'static [&'static str]),
     /// Between two numbers of characters of an alphabet.
     Random(Alphabet, u8, u8),
     /// Nothing, or a dot and anything.
@@ -20,13 +22,13 @@ enum Part {
 }
 
 use Alphabet::{Alphanumeric, Digits, Hex, Python};
-use Part::{Extension, Random, Text};
+use Part::{Extension, OneOf, Random, Text};
 
 /// `PID_MAX_LIMIT` is 4,194,304 (include/linux/threads.h).
 const PROCESS: Part = Random(Digits, 1, 7);
 
 /// The shapes, each with its source.
-const MAKERS: [Maker; 21] = [
+const MAKERS: [Maker; 20] = [
     // NFS: `.nfs`, the file's id in 16 digits and a counter in 8 (SILLYNAME_* in fs/nfs/unlink.c).
     Maker { shape: &[Text(".nfs"), Random(Hex, 24, 24)], made: false },
     // libfuse: `.fuse_hidden%08x%08x` (hidden_name() in lib/fuse.c).
@@ -53,10 +55,29 @@ const MAKERS: [Maker; 21] = [
     },
     // mktemp(1): `tmp.` and 10 (default template in coreutils, src/mktemp.c).
     Maker { shape: &[Text("tmp."), Random(Alphanumeric, 10, 10)], made: false },
-    // git: git_mkstemp_mode() with `tmp_obj_XXXXXX` (object-file.c), `tmp_pack_` and `tmp_idx_` (pack-write.c).
-    Maker { shape: &[Text("tmp_obj_"), Random(Alphanumeric, 6, 6)], made: false },
-    Maker { shape: &[Text("tmp_pack_"), Random(Alphanumeric, 6, 6)], made: false },
-    Maker { shape: &[Text("tmp_idx_"), Random(Alphanumeric, 6, 6)], made: false },
+    // git: git_mkstemp_mode() (object-file.c, pack-write.c, pack-bitmap-write.c, commit-graph.c, ll-merge.c, diff.c).
+    Maker {
+        shape: &[
+            OneOf(&[
+                "tmp_obj_",
+                "tmp_pack_",
+                "tmp_idx_",
+                "tmp_rev_",
+                "tmp_mtimes_",
+                "tmp_bitmap_",
+                "tmp_graph_",
+                ".merge_file_",
+                "git-blob-",
+            ]),
+            Random(Alphanumeric, 6, 6),
+        ],
+        made: false,
+    },
+    // The same (server-info.c, shallow.c, read-cache.c).
+    Maker {
+        shape: &[OneOf(&["packs_", "refs_", "shallow_", "sharedindex_"]), Random(Alphanumeric, 6, 6)],
+        made: true,
+    },
     // git repack: the process's id, and what the pack will be called (builtin/repack.c).
     Maker { shape: &[Text(".tmp-"), PROCESS, Text("-pack-"), Random(Hex, 40, 40), Extension], made: false },
     // redis: the process's id (src/rdb.c, src/aof.c).
@@ -118,6 +139,11 @@ fn fit(shape: &[Part], name: &[u8]) -> Option<Vec<Piece>> {
         match part {
             Text(text) => {
                 rest = rest.strip_prefix(text.as_bytes())?;
+                pieces.push(Piece::Literal((*text).into()));
+            }
+            OneOf(texts) => {
+                let text = texts.iter().find(|text| rest.starts_with(text.as_bytes()))?;
+                rest = &rest[text.len()..];
                 pieces.push(Piece::Literal((*text).into()));
             }
             Random(alphabet, min, max) => {
@@ -204,6 +230,7 @@ mod tests {
     fn names_of_known_makers_are_known_without_having_been_made() {
         assert_eq!(glob("tmp.a1B2c3D4e5", false).unwrap(), "tmp.XXXXXXXXXX");
         assert_eq!(glob("tmp_obj_aaaaaa", false).unwrap(), "tmp_obj_XXXXXX");
+        assert_eq!(glob("tmp_rev_aaaaaa", false).unwrap(), "tmp_rev_XXXXXX");
         assert_eq!(glob(&format!(".nfs{:024x}", 7), false).unwrap(), format!(".nfs{}", "h".repeat(24)));
         assert!(
             glob("..2026_11_24_15_07_13.123456789", false)
@@ -224,6 +251,7 @@ mod tests {
             "tmp.conf",
             "fileserver",
             "tmp_obj_aaaaaaa",
+            "refs_master",
             "..data",
         ] {
             assert_eq!(glob(ordinary, false), None, "{ordinary}");
@@ -235,6 +263,8 @@ mod tests {
         for (name, expected) in [
             ("ccW1ndow.s", "ccXXXXXX.s"),
             ("sedAbCdEf", "sedXXXXXX"),
+            // No mixture tells it from a word: one in 50 such names is of small letters.
+            ("packs_qkalwo", "packs_XXXXXX"),
             ("config.Xy12zQ", "config.XXXXXX"),
             ("uploadXy12zQ.part", "uploadXXXXXX.part"),
             (".passwd.a8Zk2P", ".passwd.XXXXXX"),
