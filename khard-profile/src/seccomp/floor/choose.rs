@@ -142,29 +142,34 @@ impl Floor {
         if self.sources.is_empty() {
             return "none".to_owned();
         }
-        let mut groups: BTreeMap<String, u64> = BTreeMap::new();
+        let not_measured = |wanted: &Option<String>, what: &str| match wanted {
+            Some(wanted) => format!("{wanted} was not measured"),
+            None => format!("the {what} is not known"),
+        };
+        // What was measured, by why it is not just what is wanted.
+        let mut groups: BTreeMap<Option<String>, BTreeMap<String, u64>> = BTreeMap::new();
         for (source, entry) in &self.sources {
             let FloorKey { runtime, version, .. } = &entry.key;
-            let group = match source {
-                FloorSource::Exact { .. } => format!("{runtime} {version}"),
-                FloorSource::OtherVersion { wanted: Some(wanted), .. } => {
-                    format!("{runtime} {version} (one of all measured versions: {wanted} was not measured)")
+            let why = match source {
+                FloorSource::Exact { .. } => None,
+                FloorSource::OtherVersion { wanted, .. } => {
+                    Some(format!("all versions of {runtime}, for {}", not_measured(wanted, "version")))
                 }
-                FloorSource::OtherVersion { wanted: None, .. } => {
-                    format!("{runtime} {version} (one of all measured versions: the version is not known)")
-                }
-                FloorSource::OtherRuntime { wanted: Some(wanted), .. } => {
-                    format!("{runtime} {version} (one of all measured runtimes: {wanted} was not measured)")
-                }
-                FloorSource::OtherRuntime { wanted: None, .. } => {
-                    format!("{runtime} {version} (one of all measured runtimes: the runtime is not known)")
+                FloorSource::OtherRuntime { wanted, .. } => {
+                    Some(format!("all runtimes, for {}", not_measured(wanted, "runtime")))
                 }
             };
-            *groups.entry(group).or_default() += entry.n_containers;
+            let group = groups.entry(why).or_default();
+            *group.entry(format!("{runtime} {version}")).or_default() += entry.n_containers;
         }
-        let groups = groups
-            .iter()
-            .map(|(group, n_containers)| format!("{group}, measured over {n_containers} starts"));
+        let groups = groups.into_iter().map(|(why, measured)| {
+            let measured = measured.into_iter().map(|(what, n_starts)| format!("{what} ({n_starts} starts)"));
+            let measured = measured.collect::<Vec<_>>().join(", ");
+            match why {
+                Some(why) => format!("measured on {why}: {measured}"),
+                None => format!("measured on {measured}"),
+            }
+        });
         groups.collect::<Vec<_>>().join("; ")
     }
 }
@@ -281,5 +286,22 @@ mod tests {
         let error = names(Some("crun"), None, true, Some(false)).unwrap_err().to_string();
         assert!(error.contains("cargo xtask floor") && error.contains("crun"), "{error}");
         assert!(names(None, None, false, Some(false)).is_ok());
+    }
+
+    #[test]
+    fn why_more_than_one_was_taken_is_said_once_for_all() {
+        let words = |name, version| {
+            let wanted = Wanted { name, version, only: false, no_new_privs: None, kind: Start::Start };
+            Floor { sources: wanted.find(&data()).unwrap().into_iter().collect() }.describe()
+        };
+        assert_eq!(words(Some("runc"), Some("1.1.5")), "measured on runc 1.1.5+ds1 (20 starts)");
+        assert_eq!(
+            words(Some("runc"), Some("1.2.0")),
+            "measured on all versions of runc, for 1.2.0 was not measured: runc 1.1.5+ds1 (20 starts), runc 1.3.6 (10 starts)"
+        );
+        assert_eq!(
+            words(None, None),
+            "measured on all runtimes, for the runtime is not known: crun 1.8.1 (10 starts), runc 1.1.5+ds1 (20 starts), runc 1.3.6 (10 starts)"
+        );
     }
 }
