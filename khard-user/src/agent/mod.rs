@@ -155,11 +155,10 @@ pub struct Agent {
     containers: Containers,
     waiting: WaitingCgroups,
     command: Option<StartedCommand>,
-    command_status: Option<ExitStatus>,
+    /// How the command ended, and when.
+    command_ended: Option<(ExitStatus, Instant)>,
     /// Once the command has ended nothing else is waited for.
     ends_with_command: bool,
-    /// When the command ended.
-    command_ended: Option<Instant>,
     /// Why the command was asked to end.
     asked_to_end: Option<Ended>,
     /// In which ways somebody has wanted an end.
@@ -217,7 +216,6 @@ impl Agent {
             containers,
             waiting: WaitingCgroups::default(),
             command: None,
-            command_status: None,
             command_ended: None,
             asked_to_end: None,
             askers: BTreeSet::new(),
@@ -249,6 +247,10 @@ impl Agent {
     /// The machine.
     pub fn host(&self) -> &Host {
         self.session.host()
+    }
+
+    fn running_command(&self) -> Option<&StartedCommand> {
+        self.command.as_ref().filter(|_| self.command_ended.is_none())
     }
 
     fn record_cgroup(&mut self, path: PathBuf) -> Result<(), AgentError> {
@@ -295,7 +297,7 @@ impl Agent {
         }
         let _ = port.messages.send(Ok(Message::Over { outcome })).await;
         let was_interrupted = self.asked_to_end == Some(Ended::Interrupted);
-        (CommandEnd { status: self.command_status, was_interrupted }, result)
+        (CommandEnd { status: self.command_ended.map(|(status, _)| status), was_interrupted }, result)
     }
 
     /// Ends what is left. What was recorded until a failure is worth more than the reason why it ended.
@@ -314,7 +316,7 @@ impl Agent {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut next_pulse = Instant::now();
         loop {
-            let command_runs = self.command.is_some() && self.command_status.is_none();
+            let command_runs = self.running_command().is_some();
             let takes_accesses = self.session.n_messages() < MOST_WAITING;
             let mut is_tick = false;
             tokio::select! {
@@ -324,7 +326,7 @@ impl Agent {
                 _ = tick.tick() => is_tick = true,
                 received = signals.next() => match received {
                     Received::ChildChanged => {
-                        if let Some(command) = self.command.as_ref().filter(|_| command_runs) {
+                        if let Some(command) = self.running_command() {
                             command.started.follow_stop();
                         }
                     }
@@ -348,8 +350,7 @@ impl Agent {
                 }
                 status = wait_for(&mut self.command), if command_runs => {
                     let failed = |source| AgentError::Io { what: "wait for the command", source };
-                    self.command_status = Some(status.map_err(failed)?);
-                    self.command_ended = Some(Instant::now());
+                    self.command_ended = Some((status.map_err(failed)?, Instant::now()));
                 }
                 event = self.containers.next(), if self.containers.is_active() => {
                     self.session.drain(takes_accesses);
@@ -408,7 +409,7 @@ impl Agent {
     /// the user asks twice. `asker`: none where time is up.
     fn asked_to_end(&mut self, why: Ended, asker: Option<Asker>, signal: i32) -> Option<Over> {
         let is_again = asker.is_some_and(|asker| !self.askers.insert(asker));
-        match (self.command.as_ref().filter(|_| self.command_status.is_none()), self.ending) {
+        match (self.running_command(), self.ending) {
             (None, Some((why, _))) => is_again.then_some(Over::Ended(why)),
             // Decided with the next tick, once all births until now were taken in.
             (None, None) => {
@@ -418,8 +419,8 @@ impl Agent {
             (Some(_), _) if is_again => Some(Over::Abandoned),
             (Some(_), _) if self.asked_to_end.is_some() => None,
             (Some(command), _) => {
-                self.asked_to_end = Some(why);
                 command.started.signal(signal);
+                self.asked_to_end = Some(why);
                 None
             }
         }
@@ -462,21 +463,21 @@ impl Agent {
             let waits = self.containers.is_naming(&self.session) && Instant::now() < at_the_latest;
             return Ok((!waits).then_some(why));
         }
-        let is_last = self.ends_with_command && self.command_status.is_some();
-        let can_more_come = if is_last {
+        let last = self.command_ended.filter(|_| self.ends_with_command);
+        let can_more_come = match last {
             // Others' containers may come without end.
-            let is_time = self.command_ended.is_none_or(|at| at.elapsed() < NAMES_AT_END);
-            is_time && self.containers.is_naming(&self.session)
-        } else {
-            self.command.is_some() && self.command_status.is_none()
-                || !self.waiting.is_empty()
-                || !self.containers.is_over(&self.session)
+            Some((_, at)) => at.elapsed() < NAMES_AT_END && self.containers.is_naming(&self.session),
+            None => {
+                self.running_command().is_some()
+                    || !self.waiting.is_empty()
+                    || !self.containers.is_over(&self.session)
+            }
         };
         Ok(match self.session.living().next() {
             _ if can_more_come => None,
             None => Some(Ended::SubjectEnded),
             // What the command has left running is not waited for.
-            Some(_) if is_last => Some(self.asked_to_end.unwrap_or(Ended::Running)),
+            Some(_) if last.is_some() => Some(self.asked_to_end.unwrap_or(Ended::Running)),
             Some(_) => None,
         })
     }
