@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 
 use crate::{
     input::{self, InputError},
+    output::RECORDING_FILE,
     profiles::ProfileChoices,
     redact::Redact,
-    trace::{RECORDING_FILE, Report},
+    trace::Report,
     verify::{AmendError, Amendment},
 };
 

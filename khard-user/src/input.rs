@@ -13,8 +13,8 @@ use khard_profile::{
 };
 
 use crate::{
+    output::{CHECKPOINT_FILE, RECORDING_FILE},
     profiles::SECCOMP_FILE,
-    trace::{CHECKPOINT_FILE, RECORDING_FILE},
 };
 
 /// A file cannot be used.

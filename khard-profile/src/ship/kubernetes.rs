@@ -9,8 +9,11 @@ use serde_json::{Map, Value, json};
 
 use super::workload::is_dns_label;
 use super::{
-    AppArmor, File, KubeVersion, Seccomp, ShipError, Shipment, Suggestions, Workload, kustomize, operator,
-    operator_apparmor::Form, yaml,
+    AppArmor, File, KubeVersion, Seccomp, ShipError, Shipment, Suggestions, Workload,
+    kustomize::{self, Setting},
+    operator,
+    operator_apparmor::Form,
+    yaml,
 };
 use crate::escape::{shell, terminal};
 
@@ -52,18 +55,6 @@ impl Role {
             Self::Container => "containers",
         }
     }
-}
-
-/// One place of the pod's template and what is to be there.
-pub(super) struct Setting {
-    /// Whose.
-    pub(super) container: String,
-    /// `seccompProfile` or so.
-    pub(super) key: &'static str,
-    /// Below [`Kind::pod_path`](super::Kind::pod_path), as kustomize has paths.
-    pub(super) path: String,
-    /// What is to be there.
-    pub(super) value: Value,
 }
 
 /// Files, and what to do with them.

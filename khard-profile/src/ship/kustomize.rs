@@ -5,8 +5,19 @@
 
 use serde_json::{Value, json};
 
-use super::kubernetes::Setting;
 use super::{File, Workload, yaml};
+
+/// One place of the pod's template and what is to be there.
+pub(super) struct Setting {
+    /// Whose.
+    pub(super) container: String,
+    /// `seccompProfile` or so.
+    pub(super) key: &'static str,
+    /// Below [`Kind::pod_path`](super::Kind::pod_path), as kustomize has paths.
+    pub(super) path: String,
+    /// What is to be there.
+    pub(super) value: Value,
+}
 
 /// The component, and what it takes values from.
 pub(super) fn files(workload: &Workload, settings: &[Setting]) -> [File; 2] {

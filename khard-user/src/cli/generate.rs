@@ -11,9 +11,8 @@ use khard_profile::escape;
 
 use super::{ChoiceArgs, merge::RecordingsArgs};
 use crate::{
-    output::files::OutDir,
+    output::{RECORDING_FILE, files::OutDir},
     profiles::{self, ProfileChoices, Written},
-    trace::RECORDING_FILE,
     unite::{self, United},
 };
 

@@ -15,8 +15,7 @@ use serde_json::json;
 
 use crate::{
     input,
-    output::files::OutDir,
-    trace::RECORDING_FILE,
+    output::{RECORDING_FILE, files::OutDir},
     unite::{self, United},
 };
 

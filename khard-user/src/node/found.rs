@@ -15,7 +15,7 @@ use khard_profile::{
 use serde::Deserialize;
 
 use super::{NodeError, shown};
-use crate::{input, profiles::SECCOMP_FILE, trace::RECORDING_FILE};
+use crate::{input, output::RECORDING_FILE, profiles::SECCOMP_FILE};
 
 /// Profiles by their names.
 #[derive(Debug, Default)]

@@ -11,10 +11,7 @@ mod via;
 
 use std::{ffi::OsString, io, path::PathBuf, process::ExitStatus, thread, time::Duration};
 
-pub(crate) use self::{
-    client::TOLD_WITHOUT_V,
-    outputs::{CHECKPOINT_FILE, RECORDING_FILE},
-};
+pub(crate) use self::client::TOLD_WITHOUT_V;
 use self::{
     client::{Client, Keep, Ui, Written},
     outputs::Outputs,

@@ -14,16 +14,11 @@ use super::{Files, Options, Source, TraceError, Unite};
 use crate::{
     agent,
     causes::with_causes,
-    output::{files::OutDir, place::Place},
+    output::{CHECKPOINT_FILE, RECORDING_FILE, files::OutDir, place::Place},
     profiles::{self, ProfileChoices, Written},
     stream::{SubjectId, SubjectState, Target},
     subjects::{Observed, Subjects},
 };
-
-/// The recording's file name.
-pub(crate) const RECORDING_FILE: &str = "recording.json";
-/// What a killed khard leaves; removed once the recording is written.
-pub(crate) const CHECKPOINT_FILE: &str = "recording.checkpoint.json";
 
 /// What was written for one subject.
 #[derive(Debug)]

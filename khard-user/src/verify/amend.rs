@@ -20,9 +20,11 @@ use khard_profile::{
 use super::{ProfileSet, ProfilesError};
 use crate::{
     input::{self, InputError},
-    output::files::{OutDir, WriteError},
+    output::{
+        RECORDING_FILE,
+        files::{OutDir, WriteError},
+    },
     profiles::{self, ProfileChoices, ProfileError},
-    trace::RECORDING_FILE,
 };
 
 /// Profiles cannot be amended.

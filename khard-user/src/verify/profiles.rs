@@ -15,9 +15,8 @@ use khard_profile::{
 
 use crate::{
     input::{self, InputError},
-    output::files::file_name,
+    output::{RECORDING_FILE, files::file_name},
     stream::SubjectState,
-    trace::RECORDING_FILE,
 };
 
 /// Profiles cannot be used.
