@@ -226,13 +226,22 @@ impl Started {
         if rustix::termios::tcgetpgrp(terminal).is_ok_and(|group| group.as_raw_nonzero().get() == own_group) {
             let _ = take_terminal(terminal.as_raw_fd(), pid);
         }
-        self.signal(libc::SIGCONT);
+        self.signal_group(libc::SIGCONT);
     }
 
-    /// Passes a signal on to its process group.
-    pub fn signal(&self, signal: i32) {
+    /// Sends a signal to its first process alone, which must not have been waited for.
+    pub fn signal_first(&self, signal: i32) {
+        if let Ok(pid @ 1..) = i32::try_from(self.pid) {
+            // SAFETY: plain system call; the number is the command's until somebody has waited for it.
+            unsafe { libc::kill(pid, signal) };
+        }
+    }
+
+    /// Sends a signal to all that are in its process group. Where the first process has been waited for, at once after that: the number
+    /// is the group's only as long as somebody is in it.
+    pub fn signal_group(&self, signal: i32) {
         if let Ok(group @ 1..) = i32::try_from(self.pid) {
-            // SAFETY: a group that khard made; its leader is not waited for as long as `child` is alive.
+            // SAFETY: plain system call; a group that khard made.
             unsafe { libc::kill(-group, signal) };
         }
     }

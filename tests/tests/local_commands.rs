@@ -88,6 +88,26 @@ fn sigterm_ends_a_command_and_its_recording_is_written() {
     assert!(!command_cgroup(done.pid()).exists());
 }
 
+/// What the first process tells the others at its end belongs to its profile, and nothing of it is done where they are told by khard.
+#[test]
+fn a_commands_first_process_alone_is_asked_to_end_and_the_others_once_it_has_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let (early, late) = (dir.path().join("early"), dir.path().join("late"));
+    let text = format!(
+        "sh -c 'trap \"echo > {early}\" TERM; while :; do sleep 0.05; done' & worker=$!
+         sh -c 'trap \"echo > {late}; exit\" TERM; while :; do sleep 0.05; done' &
+         trap 'sleep 0.5; kill -KILL $worker; exit 0' TERM
+         while :; do sleep 0.05; done",
+        early = early.display(),
+        late = late.display()
+    );
+    khard::trace(["--duration", "2s"].iter().copied().chain(script(&text))).end().expect(0);
+    assert!(
+        !early.exists() && late.exists(),
+        "it was asked to end by khard before the first process had ended"
+    );
+}
+
 /// The cgroup that khard makes for a command.
 fn command_cgroup(pid: u32) -> PathBuf {
     khard_tests::cgroup::tree().mount().join(format!("khard-{pid}"))

@@ -143,6 +143,8 @@ const TICK: Duration = Duration::from_millis(100);
 const PULSE: Duration = Duration::from_secs(1);
 /// With more subjects, each is looked at only with the pulse whether it still has processes.
 const FEW_SUBJECTS: usize = 32;
+/// What a command's first process has for its end, as containers have it of Docker, before the others are asked too.
+const GRACE: Duration = Duration::from_secs(10);
 /// How long the end of a recording waits for the names of containers that have only just begun.
 const NAMES_AT_END: Duration = Duration::from_secs(10);
 /// Messages that wait for a slow client, some 40 MiB. With more, accesses stay in the kernel's ring, which counts what finds no
@@ -351,6 +353,9 @@ impl Agent {
                 status = wait_for(&mut self.command), if command_runs => {
                     let failed = |source| AgentError::Io { what: "wait for the command", source };
                     self.command_ended = Some((status.map_err(failed)?, Instant::now()));
+                    if let Some(command) = &mut self.command {
+                        command.ask_the_rest();
+                    }
                 }
                 event = self.containers.next(), if self.containers.is_active() => {
                     self.session.drain(takes_accesses);
@@ -409,7 +414,8 @@ impl Agent {
     /// the user asks twice. `asker`: none where time is up.
     fn asked_to_end(&mut self, why: Ended, asker: Option<Asker>, signal: i32) -> Option<Over> {
         let is_again = asker.is_some_and(|asker| !self.askers.insert(asker));
-        match (self.running_command(), self.ending) {
+        let command = self.command.as_mut().filter(|_| self.command_ended.is_none());
+        match (command, self.ending) {
             (None, Some((why, _))) => is_again.then_some(Over::Ended(why)),
             // Decided with the next tick, once all births until now were taken in.
             (None, None) => {
@@ -419,7 +425,7 @@ impl Agent {
             (Some(_), _) if is_again => Some(Over::Abandoned),
             (Some(_), _) if self.asked_to_end.is_some() => None,
             (Some(command), _) => {
-                command.started.signal(signal);
+                command.ask_to_end(signal);
                 self.asked_to_end = Some(why);
                 None
             }
@@ -456,6 +462,9 @@ impl Agent {
             }
         }
         self.session.recycle()?;
+        if let Some(command) = self.command.as_mut().filter(|command| command.is_out_of_time()) {
+            command.ask_the_rest();
+        }
         if is_pulse {
             self.containers.ask_again(&self.session);
         }
@@ -493,10 +502,33 @@ async fn wait_for(command: &mut Option<StartedCommand>) -> io::Result<ExitStatus
 /// The command, and the cgroup that goes with it.
 struct StartedCommand {
     started: Started,
+    /// What its other processes are asked to end by, once its first one has ended, and at the latest when.
+    for_the_rest: Option<(i32, Instant)>,
     _cgroup: OwnCgroup,
 }
 
 impl StartedCommand {
+    /// As a container is asked by its runtime: its first process alone, so that what that tells the others is recorded. A Ctrl-C
+    /// is the terminal's, and for all.
+    fn ask_to_end(&mut self, signal: i32) {
+        if signal == libc::SIGINT {
+            self.started.signal_group(signal);
+        } else {
+            self.started.signal_first(signal);
+            self.for_the_rest = Some((signal, Instant::now() + GRACE));
+        }
+    }
+
+    fn is_out_of_time(&self) -> bool {
+        self.for_the_rest.is_some_and(|(_, at_the_latest)| Instant::now() >= at_the_latest)
+    }
+
+    fn ask_the_rest(&mut self) {
+        if let Some((signal, _)) = self.for_the_rest.take() {
+            self.started.signal_group(signal);
+        }
+    }
+
     fn cgroup(session: &Session) -> Result<OwnCgroup, AgentError> {
         Ok(session.tree().create(&format!("khard-{}", std::process::id()))?)
     }
@@ -504,7 +536,7 @@ impl StartedCommand {
     fn unrecorded(command: &CommandToRun, session: &Session) -> Result<Self, AgentError> {
         let cgroup = Self::cgroup(session)?;
         let started = Started::spawn(&command.argv, &cgroup, command.user.as_ref(), &command.output)?;
-        Ok(Self { started, _cgroup: cgroup })
+        Ok(Self { started, for_the_rest: None, _cgroup: cgroup })
     }
 
     fn recorded(command: &CommandToRun, session: &mut Session) -> Result<Self, AgentError> {
@@ -517,6 +549,6 @@ impl StartedCommand {
         if let Some(identity) = session.identity_mut(instance) {
             identity.init_pid = Some(started.pid());
         }
-        Ok(Self { started, _cgroup: cgroup })
+        Ok(Self { started, for_the_rest: None, _cgroup: cgroup })
     }
 }
