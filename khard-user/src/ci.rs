@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeSet,
     fmt::Write as _,
+    fs,
     num::NonZeroUsize,
     path::{Path, PathBuf},
 };
@@ -32,6 +33,17 @@ pub enum CiError {
         /// What was named.
         path: PathBuf,
     },
+    /// What is written would be compared with itself.
+    #[error(
+        "the output folder {} and the baseline {} are one, or one is in the other: what is committed would be overwritten before it is compared; choose another folder with -o",
+        out_dir.display(), baseline.display()
+    )]
+    SameFolder {
+        /// Where the profiles with the run go.
+        out_dir: PathBuf,
+        /// What is committed.
+        baseline: PathBuf,
+    },
     /// The committed profiles of a subject.
     #[error("cannot compare {} with the committed profiles", escape::terminal(subject.as_bytes()))]
     Compare {
@@ -56,6 +68,8 @@ pub struct Compared {
     new: Vec<String>,
     /// Subjects with committed profiles, but without the recording that they were made from.
     unrecorded: Vec<String>,
+    /// Subjects with a committed recording alone.
+    unprofiled: Vec<String>,
     /// Subjects with committed profiles that did not run.
     absent: Vec<String>,
     /// Why the run is not a whole one, if it is not.
@@ -68,6 +82,8 @@ struct Known {
     subject: String,
     /// What is different, by the kind of profile.
     differences: Vec<(&'static str, Diff)>,
+    /// The kinds of profile that this run has and nobody has committed.
+    not_committed: Vec<&'static str>,
 }
 
 impl Known {
@@ -80,15 +96,26 @@ impl Known {
     }
 }
 
-/// Makes sure that a baseline is a folder, or that there is nothing yet.
+/// Makes sure that a baseline is a folder, or that there is nothing yet, and that what is written goes elsewhere.
 ///
 /// # Errors
-/// When it is something else.
-pub fn check_baseline(path: &Path) -> Result<(), CiError> {
-    if path.exists() && !path.is_dir() {
-        return Err(CiError::NoFolder { path: path.to_owned() });
+/// When it is something else, or one of the two is in the other.
+pub fn check_baseline(baseline: &Path, out_dir: &Path) -> Result<(), CiError> {
+    if baseline.exists() && !baseline.is_dir() {
+        return Err(CiError::NoFolder { path: baseline.to_owned() });
+    }
+    let (committed, written) = (resolved(baseline), resolved(out_dir));
+    if committed.starts_with(&written) || written.starts_with(&committed) {
+        return Err(CiError::SameFolder { out_dir: out_dir.to_owned(), baseline: baseline.to_owned() });
     }
     Ok(())
+}
+
+/// A path without links, as far as it is there.
+fn resolved(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let there = path.ancestors().find_map(|above| Some((fs::canonicalize(above).ok()?, above)));
+    there.and_then(|(real, above)| Some(real.join(path.strip_prefix(above).ok()?))).unwrap_or(path)
 }
 
 /// Compares each recorded subject with the folder of the same name below `baseline`, and brings what was written for it up to date: its
@@ -136,7 +163,12 @@ pub fn compare(
         let amendment = with(vec![recording], forget_after.filter(|_| is_whole))?;
         let unchanged = if is_whole { None } else { Some(with(Vec::new(), None)?) };
         unchanged.as_ref().unwrap_or(&amendment).write(&report.dir, choices).map_err(failed)?;
-        compared.known.push(Known { subject, differences: amendment.differences });
+        let Amendment { differences, not_amended: not_committed, .. } = amendment;
+        if differences.is_empty() {
+            compared.unprofiled.push(subject);
+        } else {
+            compared.known.push(Known { subject, differences, not_committed });
+        }
     }
     if baseline.exists() {
         let committed = match input::find_recordings(&[baseline.to_owned()]) {
@@ -153,26 +185,48 @@ pub fn compare(
 impl Compared {
     /// Whether this run needs what the committed profiles do not allow.
     pub fn has_more(&self) -> bool {
-        self.without_recording().next().is_some() || self.known.iter().any(Known::has_more)
+        self.not_comparable().next().is_some() || self.known.iter().any(Known::has_more)
     }
 
     /// Whether the profiles would be others.
     pub fn has_any(&self) -> bool {
-        self.without_recording().next().is_some() || self.known.iter().any(Known::has_any)
+        self.not_comparable().next().is_some() || self.known.iter().any(Known::has_any)
     }
 
     /// Subjects that there is nothing to compare with, and why.
-    fn without_recording(&self) -> impl Iterator<Item = (&str, &'static str)> {
-        let new = self.new.iter().map(|subject| (subject.as_str(), "has no committed profiles yet"));
-        let why = "has committed profiles, but no recording.json beside them to compare with: commit all that khard ci leaves";
-        new.chain(self.unrecorded.iter().map(move |subject| (subject.as_str(), why)))
+    fn not_comparable(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        let all = [
+            (&self.new, "has no committed profiles yet"),
+            (
+                &self.unrecorded,
+                "has committed profiles, but no recording.json beside them to compare with: commit all that khard ci leaves",
+            ),
+            (
+                &self.unprofiled,
+                "has a committed recording.json, but no profile beside it: commit all that khard ci leaves",
+            ),
+        ];
+        all.into_iter()
+            .flat_map(|(subjects, why)| subjects.iter().map(move |subject| (subject.as_str(), why)))
+    }
+
+    /// Subjects and the kinds of profile that were not compared, for one of the other kind alone is committed.
+    fn not_committed(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        self.known.iter().flat_map(|Known { subject, not_committed, .. }| {
+            not_committed.iter().map(move |kind| (subject.as_str(), *kind))
+        })
     }
 
     /// The same without the names that somebody wants hidden. khard's own words stay.
     #[must_use]
     pub fn redacted(mut self, redact: &Redact) -> Self {
         let of_known = self.known.iter_mut().map(|known| &mut known.subject);
-        let others = self.new.iter_mut().chain(&mut self.unrecorded).chain(&mut self.absent);
+        let others = self
+            .new
+            .iter_mut()
+            .chain(&mut self.unrecorded)
+            .chain(&mut self.unprofiled)
+            .chain(&mut self.absent);
         let names = of_known.chain(others).chain([&mut self.out_dir]);
         for name in names {
             if let Some(hidden) = redact.name(name.as_bytes()) {
@@ -188,7 +242,7 @@ impl Compared {
     }
 
     fn differences(&self) -> impl Iterator<Item = (&str, &'static str, &Diff)> {
-        self.known.iter().flat_map(|Known { subject, differences }| {
+        self.known.iter().flat_map(|Known { subject, differences, .. }| {
             differences.iter().map(move |(kind, difference)| (subject.as_str(), *kind, difference))
         })
     }
@@ -200,8 +254,11 @@ impl Compared {
             None => format!("## khard: {}\n", self.verdict()),
             Some(why) => format!("## khard: {why}; {INCOMPLETE}\n\nSo far {}.\n", self.verdict()),
         };
-        for (subject, why) in self.without_recording() {
+        for (subject, why) in self.not_comparable() {
             let _ = writeln!(page, "\n**{}** {why}.", code(subject));
+        }
+        for (subject, kind) in self.not_committed() {
+            let _ = writeln!(page, "\n**{}** {}.", code(subject), without_profile(kind));
         }
         for (subject, kind, difference) in
             self.differences().filter(|(_, _, difference)| !difference.is_empty())
@@ -224,8 +281,11 @@ impl Compared {
             None => format!("khard: {}\n", self.verdict()),
             Some(why) => format!("khard: {why}; {INCOMPLETE}\n\nSo far {}\n", self.verdict()),
         };
-        for (subject, why) in self.without_recording() {
+        for (subject, why) in self.not_comparable() {
             let _ = writeln!(text, "\n{} {why}", shown(subject));
+        }
+        for (subject, kind) in self.not_committed() {
+            let _ = writeln!(text, "\n{} {}", shown(subject), without_profile(kind));
         }
         for (subject, kind, difference) in
             self.differences().filter(|(_, _, difference)| !difference.is_empty())
@@ -243,17 +303,24 @@ impl Compared {
 
     /// The same for programs.
     pub fn to_value(&self) -> Value {
-        let known = self.known.iter().map(|Known { subject, differences }| {
+        let known = self.known.iter().map(|Known { subject, differences, not_committed }| {
             let differences: Vec<Value> = differences.iter().map(|(_, diff)| diff.to_value()).collect();
-            json!({ "subject": subject, "state": "compared", "differences": differences })
+            json!({
+                "subject": subject, "state": "compared", "differences": differences,
+                "not_committed": not_committed,
+            })
         });
         let with_state = |subjects: &[String], state: &'static str| {
             let subjects = subjects.iter().map(|subject| json!({ "subject": subject, "state": state }));
             subjects.collect::<Vec<_>>()
         };
         let new = with_state(&self.new, "new");
-        let others =
-            [with_state(&self.unrecorded, "no_recording"), with_state(&self.absent, "absent")].concat();
+        let others = [
+            with_state(&self.unrecorded, "no_recording"),
+            with_state(&self.unprofiled, "no_profile"),
+            with_state(&self.absent, "absent"),
+        ]
+        .concat();
         json!({
             "output": self.out_dir,
             "incomplete": self.failure,
@@ -273,12 +340,16 @@ impl Compared {
     }
 
     fn verdict(&self) -> String {
-        match self.known.iter().filter(|known| known.has_more()).count() + self.without_recording().count() {
+        match self.known.iter().filter(|known| known.has_more()).count() + self.not_comparable().count() {
             0 => "this run needs nothing that the committed profiles do not allow".to_owned(),
             1 => "1 subject needs more than its committed profiles allow".to_owned(),
             n => format!("{n} subjects need more than their committed profiles allow"),
         }
     }
+}
+
+fn without_profile(kind: &str) -> String {
+    format!("has no committed {kind} profile: it was not compared")
 }
 
 /// Where the runner of a job wants a page of Markdown, if there is one: `GITHUB_STEP_SUMMARY` (GitHub's and Gitea's, Forgejo's

@@ -89,6 +89,42 @@ fn the_same_tests_pass_five_times_and_what_is_planted_fails_until_it_is_accepted
 }
 
 #[test]
+fn what_is_committed_is_never_overwritten_before_it_is_compared() {
+    let project = Project::new();
+    project.run(&[]).expect(1);
+    project.accept();
+    project.plant("./planted-call");
+    std::os::unix::fs::symlink("profiles", project.path("link")).unwrap();
+    for out in ["profiles", "./link", "profiles/new", "."] {
+        let done = project.run(&["-o", out]).expect(125);
+        assert!(done.stderr.contains("choose another folder with -o"), "{out}: {}", done.stderr);
+    }
+    project.run(&[]).expect(1);
+}
+
+#[test]
+fn a_kind_of_profile_that_nobody_has_committed_is_told_and_without_any_the_gate_fails() {
+    let project = Project::new();
+    project.run(&["--floor", "none"]).expect(1);
+    project.accept();
+    fs::remove_file(project.path("profiles/sh/sh.apparmor")).unwrap();
+    let one = project.run(&["--floor", "none"]).expect(0);
+    assert!(
+        one.stdout.contains("sh has no committed AppArmor profile: it was not compared"),
+        "{}",
+        one.stdout
+    );
+    assert!(
+        project.summary().contains("**`sh`** has no committed AppArmor profile"),
+        "{}",
+        project.summary()
+    );
+    fs::remove_file(project.path("profiles/sh/seccomp.json")).unwrap();
+    let none = project.run(&["--floor", "none"]).expect(1);
+    assert!(none.stdout.contains("but no profile beside it"), "{}", none.stdout);
+}
+
+#[test]
 fn what_the_last_runs_did_not_need_goes_and_what_is_redacted_is_not_shown() {
     let project = Project::new();
     project.plant("cat planted");

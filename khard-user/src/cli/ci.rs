@@ -74,7 +74,7 @@ pub(super) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
     let fail_on = args.fail_on.or(policy.fail_on).unwrap_or(FailOn::Added);
     let forget_after = args.forget_after.or(policy.forget_after);
     let redact = super::redact_log(Redact::new([policy.redact, args.redact].concat()));
-    ci::check_baseline(&args.baseline)?;
+    ci::check_baseline(&args.baseline, &args.output)?;
     let denies_attempts = args.choices.denies_attempts();
     let choices = args.choices.into_choices()?;
     let duration = args.targets.duration;
