@@ -159,6 +159,18 @@ fn a_recording_ends_when_its_time_is_over() {
 }
 
 #[test]
+fn a_cgroup_may_be_named_as_proc_or_as_the_file_system_shows_it() {
+    let cgroup = TestCgroup::new("spelled");
+    let sleeper = Owned::spawn(Command::new("sleep").arg("1000"));
+    cgroup.add(sleeper.pid());
+    let mounted = cgroup.dir().to_str().unwrap();
+    for path in [mounted, cgroup.name(), &format!("/./{}/", cgroup.name())] {
+        let done = khard::trace(["--cgroup", path, "--duration", "1s"]).end().expect(0);
+        assert_eq!(done.recording(cgroup.name()).runs().len(), 1, "{path}");
+    }
+}
+
+#[test]
 fn two_reasons_to_end_are_not_a_user_who_asks_twice() {
     // It is asked to end when nothing new comes, and takes longer than the time that it has.
     let slow = "trap 'sleep 5; exit 0' TERM; while :; do sleep 0.1; done";

@@ -2,6 +2,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt as _,
     path::PathBuf,
 };
 
@@ -102,6 +104,12 @@ impl Outputs {
                 vec![Bytes::from(namespace.as_str()), Bytes::from(pod.unwrap_or(workload))]
             }
         };
+        if let (Subject::Cgroup { path }, Some([asked])) =
+            (&state.subject, self.owners.get(&place).map(Vec::as_slice))
+            && is_written_as(path, asked)
+        {
+            self.owners.insert(place.clone(), owner.clone());
+        }
         let is_docker = matches!(state.subject, Subject::Docker { .. });
         if is_docker && self.owners.get(&place).is_some_and(|first| *first != owner) {
             // Nobody chose that both are called so.
@@ -201,6 +209,12 @@ impl Outputs {
         let written = profiles::write(recording, &self.choices, &dir)?;
         Ok(Report { dir: dir.path().to_owned(), lossy: recording.lossy_classes(), written })
     }
+}
+
+/// Whether a cgroup may be asked for by this path: its own, or one below where the agent has the tree mounted.
+fn is_written_as(cgroup: &Bytes, asked: &Bytes) -> bool {
+    let path = |bytes: &'_ Bytes| PathBuf::from(OsStr::from_bytes(bytes.as_slice()));
+    path(asked).ends_with(path(cgroup).strip_prefix("/").unwrap_or(&path(cgroup)))
 }
 
 fn recording(
