@@ -31,8 +31,8 @@ Examples:
 Where the profiles go:
   one recording                  beside it, or to -o
   several, each of a subject     beside each, or to a folder for each subject in -o
-  several of one subject         to a folder for each subject in -o, with the united recording.json beside them
-The folders in -o are WORKLOAD/CONTAINER (below NAMESPACE, if there are several), or the last part of a command's or cgroup's name.")]
+  several of one subject         to a folder for each subject in -o
+Beside profiles in -o stands the recording.json, united of all of the subject, that they were made from. The folders in -o are WORKLOAD/CONTAINER (below NAMESPACE, if there are several), or the last part of a command's or cgroup's name.")]
 pub(super) struct Args {
     #[command(flatten)]
     recordings: RecordingsArgs,
@@ -65,8 +65,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let dirs = dirs(args, &united)?;
     let mut out = std::io::stdout().lock();
     let mut failed = None;
+    let is_elsewhere = args.output.is_some();
     for (dir, of_subject) in dirs.iter().zip(&united) {
-        match write(of_subject, &choices, dir) {
+        match write(of_subject, &choices, dir, is_elsewhere) {
             Ok(written) if args.json => {
                 serde_json::to_writer(&mut out, &written.summary).map_err(std::io::Error::from)?;
                 writeln!(out)?;
@@ -105,9 +106,10 @@ fn beside(united: &United) -> Result<OutDir> {
     Ok(OutDir::open(file.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new(".")))?)
 }
 
-fn write(united: &United, choices: &ProfileChoices, dir: &OutDir) -> Result<Written> {
+fn write(united: &United, choices: &ProfileChoices, dir: &OutDir, is_elsewhere: bool) -> Result<Written> {
     let United { recording, files } = united;
-    if files.len() > 1 {
+    // What uses profiles (check, explain, export) looks for it beside them.
+    if is_elsewhere {
         dir.write_by(RECORDING_FILE, |out| recording.write_json(out))?;
     }
     let mut written = profiles::write(recording, choices, dir)?;
