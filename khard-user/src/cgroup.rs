@@ -50,6 +50,9 @@ pub enum CgroupError {
     },
 }
 
+/// What the name of a command's cgroup begins with, before khard's own process id.
+const OWN: &str = "khard-";
+
 /// The mounted v2 tree.
 #[derive(Clone, Debug)]
 pub struct CgroupTree {
@@ -148,6 +151,11 @@ impl CgroupTree {
         found
     }
 
+    /// Makes a cgroup for a command of this khard.
+    pub fn create_own(&self) -> Result<OwnCgroup, CgroupError> {
+        self.create(&format!("{OWN}{}", process::id()))
+    }
+
     /// Makes a cgroup of khard's own directly below the root; `name` must be one component.
     pub fn create(&self, name: &str) -> Result<OwnCgroup, CgroupError> {
         let path = PathBuf::from("/").join(name);
@@ -162,6 +170,19 @@ impl CgroupTree {
         make().map_err(|source| CgroupError::Io { what: "make", path: dir.clone(), source })?;
         let id = id_of_dir(&dir)?;
         Ok(OwnCgroup { path, dir, id })
+    }
+
+    /// Removes what other khards left: cgroups of [`create`](Self::create) of processes that are gone, where nobody lives in them any more.
+    pub fn remove_abandoned(&self) {
+        let Ok(entries) = fs::read_dir(&self.mount) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let pid = name.to_str().and_then(|name| name.strip_prefix(OWN)?.parse::<u32>().ok());
+            if pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+                // One with processes or cgroups in it is not removed.
+                let _ = fs::remove_dir(entry.path());
+            }
+        }
     }
 
     /// An id greater than those of all cgroups that exist, and less than those of all that come: ids only rise.
@@ -305,6 +326,22 @@ mod tests {
         let again = tree.create("khard-1").unwrap();
         fs::write(again.dir.join("process"), "").unwrap();
         assert!(tree.create("khard-1").is_err(), "one that is not empty stays");
+    }
+
+    #[test]
+    fn what_khards_left_that_are_gone_is_removed_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = CgroupTree { mount: dir.path().to_owned() };
+        // A process id that the kernel never gives: PID_MAX_LIMIT (include/linux/threads.h) is 2^22.
+        for name in ["khard-4194305", "khard-1", "khard-x", "other"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        fs::create_dir_all(dir.path().join("khard-4194306/inhabited")).unwrap();
+        tree.remove_abandoned();
+        let mut left: Vec<_> =
+            fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["khard-1", "khard-4194306", "khard-x", "other"]);
     }
 
     #[test]

@@ -530,7 +530,8 @@ impl StartedCommand {
     }
 
     fn cgroup(session: &Session) -> Result<OwnCgroup, AgentError> {
-        Ok(session.tree().create(&format!("khard-{}", std::process::id()))?)
+        session.tree().remove_abandoned();
+        Ok(session.tree().create_own()?)
     }
 
     fn unrecorded(command: &CommandToRun, session: &Session) -> Result<Self, AgentError> {
