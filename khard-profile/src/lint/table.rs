@@ -46,6 +46,18 @@ kinds! {
     UNKNOWN_KEY: Warning, "seccomp/unknown-key",
         "runtimes ignore keys that they do not know: what it says does not happen",
         "correct its spelling, or remove it";
+    OTHER_CASE: Warning, "seccomp/other-case",
+        "JSON readers written in Go (runc, containerd, Docker) take keys in any case; crun takes them as they are specified, and ignores others",
+        "write it as it is specified";
+    RUNTIME_REFUSES: Error, "seccomp/runtime-refuses",
+        "the runtime refuses the profile, and no container starts under it",
+        "correct it";
+    FLAGS: Warning, "seccomp/flags",
+        "runc 1.1 (measured: 1.1.5) refuses every profile with flags: \"seccomp flags are not yet supported\"",
+        "leave flags out: runtimes set what they need by themselves";
+    ERRNO_ZERO: Warning, "seccomp/errno-zero",
+        "the call is not made and returns 0: the program takes it for done, a setuid that drops root as well",
+        "give the errno that was meant, 1 for EPERM";
     ERRNO_ON_OTHER_ACTION: Warning, "seccomp/errno-on-other-action",
         "only SCMP_ACT_ERRNO and SCMP_ACT_TRACE return an errno: runc ignores it elsewhere, crun refuses the profile (1.8.1, src/libcrun/seccomp.c)",
         "remove the errno, or use SCMP_ACT_ERRNO";
@@ -174,10 +186,10 @@ kinds! {
         "deny rules refuse in complain mode too, and without a line in the log (audit deny logs)",
         "take them out while learning, if the program is to run freely";
     CONFINES_NOTHING: Error, "apparmor/confines-nothing",
-        "everything is granted and nothing denied: RuntimeDefault's profile, which this one replaces, denies more",
+        "everything is granted, and not even what drives the kernel is denied: RuntimeDefault's profile, which this one replaces, denies more",
         "list what the program needs (khard trace), or use RuntimeDefault";
     EVERY_FILE: Warning, "apparmor/every-file",
-        "every file may be read and written, /proc and /sys included, and nothing is denied",
+        "every file may be read and written, those of /proc and /sys by which root drives the kernel included",
         "list the files (khard trace), or add the deny rules of the runtimes' default profile";
     NO_FILE: Warning, "apparmor/no-file",
         "nothing runs under it but a static program that opens no file: others cannot even load their libraries, and none can start another",

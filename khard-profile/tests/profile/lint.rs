@@ -87,6 +87,30 @@ fn seccomp_cases() -> Vec<(&'static str, String, String)> {
         ("seccomp/comment", format!("// copied\n{good}"), good.clone()),
         ("seccomp/unreadable", good.replace("SCMP_ACT_ALLOW", "SCMP_ACT_ALOW"), good.clone()),
         ("seccomp/unknown-key", good.replace("\"args\"", "\"argz\""), good.clone()),
+        ("seccomp/other-case", good.replace("\"args\"", "\"Args\""), good.clone()),
+        (
+            "seccomp/runtime-refuses",
+            good.replace("Ret\":38", "Ret\":4095"),
+            good.replace("Ret\":38", "Ret\":4094"),
+        ),
+        (
+            "seccomp/runtime-refuses",
+            enosys(r#"{"names":["mount"],"action":"SCMP_ACT_NOTIFY"}"#),
+            enosys(r#"{"names":["mount"],"action":"SCMP_ACT_NOTIFY"}"#)
+                .replace(ENOSYS, &format!(r#"{ENOSYS},"listenerPath":"/run/listener""#)),
+        ),
+        (
+            "seccomp/runtime-refuses",
+            good.replace(ENOSYS, &format!(r#"{ENOSYS},"flags":["SECCOMP_FILTER_FLAG_LOGS"]"#)),
+            good.replace(ENOSYS, &format!(r#"{ENOSYS},"flags":["SECCOMP_FILTER_FLAG_LOG"]"#)),
+        ),
+        (
+            "seccomp/flags",
+            good.replace(ENOSYS, &format!(r#"{ENOSYS},"flags":["SECCOMP_FILTER_FLAG_LOG"]"#)),
+            good.replace(ENOSYS, &format!(r#"{ENOSYS},"flags":[]"#)),
+        ),
+        ("seccomp/errno-zero", good.replace("Ret\":38", "Ret\":0"), good.clone()),
+        ("seccomp/errno-zero", good.replace("Ret\":38", "Ret\":65536"), good.clone()),
         ("seccomp/errno-on-other-action", enosys(&entry("\"clone\"", ",\"errnoRet\":1")), good.clone()),
         (
             "seccomp/docker-form",
@@ -189,6 +213,11 @@ fn apparmor_cases() -> Vec<(&'static str, String, String)> {
         ),
         ("apparmor/confines-nothing", file_and("  capability,"), file_and("  capability,\n  deny /** wl,")),
         ("apparmor/every-file", container("  /** rwlkix,"), container("  /srv/** rwlk,")),
+        (
+            "apparmor/every-file",
+            file_and("  deny /etc/shadow rw,\n  deny @{PROC}/sysrq-trigger rwklx,"),
+            file_and("  deny @{PROC}/sysrq-trigger rwklx,\n  deny /sys/[^f]*/** wklx,"),
+        ),
         (
             "apparmor/no-file",
             file_and("  deny /** rwklmx,\n  signal,"),
@@ -380,6 +409,18 @@ fn a_profile_that_is_stacked_is_no_missing_child_and_a_file_lacks_its_abi_line_o
     let report = lint(text.as_bytes(), None);
     let of = |id: &str| report.findings.iter().filter(|finding| finding.kind.id == id).count();
     assert_eq!((of("apparmor/missing-child"), of("apparmor/no-abi")), (0, 1), "{:?}", report.findings);
+}
+
+/// runc 1.1.5 refuses the call by this profile.
+#[test]
+fn a_profile_with_keys_in_another_case_is_looked_at_as_runc_takes_it() {
+    let text = r#"{"defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_ARCH_X86_64"],"Syscalls":[{"Names":["mkdir"],"Action":"SCMP_ACT_ERRNO"}]}"#;
+    let found = ids(text);
+    assert!(found.contains("seccomp/other-case") && found.contains("seccomp/forgotten-twin"), "{found:?}");
+    assert!(
+        !found.contains("seccomp/allows-everything") && !found.contains("seccomp/unknown-key"),
+        "{found:?}"
+    );
 }
 
 /// The kubelet's own guides: written anew, with the same content.

@@ -21,6 +21,13 @@ const RULES_OF_CALL: usize = 256;
 const RULES: usize = 16_384;
 /// The same file: `maxErrno`, the kernel's `MAX_ERRNO`.
 const LARGEST_ERRNO: u64 = 4095;
+/// seccomp(2), as the OCI runtime specification names them.
+const FLAGS: [&str; 4] = [
+    "SECCOMP_FILTER_FLAG_TSYNC",
+    "SECCOMP_FILTER_FLAG_LOG",
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
+];
 
 /// Takes the keys out that no runtime knows, and tells of them.
 pub(super) fn take_unknown_keys(profile: &mut Value, findings: &mut Vec<Finding>) {
@@ -48,6 +55,19 @@ fn items(list: Option<&mut Value>) -> &mut [Value] {
 
 fn take(value: &mut Value, known: &[&str], at: &At, within: &str, findings: &mut Vec<Finding>) {
     let Some(object) = value.as_object_mut() else { return };
+    let written_otherwise = |key: &String| {
+        let known = known.iter().find(|known| known.eq_ignore_ascii_case(key) && *known != key)?;
+        Some((key.clone(), *known))
+    };
+    let renamed: Vec<_> = object.keys().filter_map(written_otherwise).collect();
+    for (key, known) in renamed {
+        // As runc has it; of two the last counts there.
+        if let Some(of_key) = object.remove(&key) {
+            object.insert(known.to_owned(), of_key);
+        }
+        let what = format!("the key {within}{known} is written {key}");
+        findings.push(Finding::new(&table::OTHER_CASE, at.clone(), what));
+    }
     object.retain(|key, _| {
         let is_known = known.contains(&key.as_str());
         if !is_known {
@@ -89,7 +109,23 @@ pub(super) fn look(profile: &Value, n_bytes: usize, findings: &mut Vec<Finding>)
             let action = action.as_str().unwrap_or_default();
             let what = format!("an errno ({errno}) with {action}");
             findings.push(Finding::new(&table::ERRNO_ON_OTHER_ACTION, at, what));
+        } else if action == "SCMP_ACT_ERRNO" {
+            findings.extend(errno.and_then(Value::as_u64).and_then(|errno| of_errno(errno, at)));
         }
+    }
+    let notified = entries.iter().position(|entry| entry["action"] == "SCMP_ACT_NOTIFY");
+    if let Some(place) = notified.filter(|_| !holds(top.get("listenerPath"))) {
+        let what = "SCMP_ACT_NOTIFY without listenerPath: there is nobody to ask";
+        findings.push(Finding::new(&table::RUNTIME_REFUSES, At::Entry(place), what));
+    }
+    let flags = top.get("flags").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let at = || At::Key("flags".to_owned());
+    for flag in flags.iter().filter(|flag| !flag.as_str().is_some_and(|flag| FLAGS.contains(&flag))) {
+        let what = format!("there is no flag {flag}");
+        findings.push(Finding::new(&table::RUNTIME_REFUSES, at(), what));
+    }
+    if !flags.is_empty() {
+        findings.push(Finding::new(&table::FLAGS, at(), "it has flags"));
     }
     if !docker.is_empty() {
         let what = format!("it is in Docker's form: {}", docker.join(", "));
@@ -99,6 +135,21 @@ pub(super) fn look(profile: &Value, n_bytes: usize, findings: &mut Vec<Finding>)
     if !refused.is_empty() {
         let what = "it cannot be an OCI artifact as KEP-6061 has them";
         findings.push(Finding::new(&table::KEP_6061, At::Profile, what).with(refused));
+    }
+}
+
+/// What is wrong with an errno that SCMP_ACT_ERRNO returns.
+fn of_errno(errno: u64, at: At) -> Option<Finding> {
+    // libseccomp puts the lowest 16 bits into the filter, and refuses MAX_ERRNO and above (db_action_valid(), src/db.c); runc 1.1.5
+    // did both.
+    match errno & 0xffff {
+        LARGEST_ERRNO.. => {
+            let what =
+                format!("the errno {errno}: the greatest that libseccomp takes is {}", LARGEST_ERRNO - 1);
+            Some(Finding::new(&table::RUNTIME_REFUSES, at, what))
+        }
+        0 => Some(Finding::new(&table::ERRNO_ZERO, at, format!("calls are answered with errno {errno}"))),
+        _ => None,
     }
 }
 
