@@ -56,12 +56,12 @@ pub enum InputError {
     },
     /// A folder without a profile.
     #[error(
-        "there is no profile in {}, neither a seccomp.json nor a NAME.apparmor{}",
+        "there is no profile in {}, neither a seccomp.json nor a NAME.apparmor: of other names each is to be named by itself{}",
         path.display(),
         if below.is_empty() {
-            ": name a folder that `khard trace` or `khard generate` wrote".to_owned()
+            String::new()
         } else {
-            format!(": name one of {}", listed(below))
+            format!("; below it is {}", listed(below))
         }
     )]
     NoProfile {
@@ -122,7 +122,8 @@ pub fn recording_beside(profile: &Path) -> Option<Recording> {
 /// The recording that stands in a folder, if one does.
 fn in_folder(path: &Path) -> Option<PathBuf> {
     let (whole, checkpoint) = (path.join(RECORDING_FILE), path.join(CHECKPOINT_FILE));
-    match (whole.exists(), checkpoint.exists()) {
+    // Not a FIFO, which would be waited for.
+    match (whole.is_file(), checkpoint.is_file()) {
         (false, false) => None,
         (false, true) => Some(checkpoint),
         (true, false) => Some(whole),

@@ -35,6 +35,9 @@ fn the_exit_status_follows_the_level_and_several_profiles_are_linted() {
     assert_eq!(profile["findings"][0]["id"], "apparmor/comment");
     assert_eq!(profile["findings"][0]["line"], 4);
 
+    let with_missing = lint(&["nosuch.json", "web", "--json"]).expect(2);
+    let json: Value = serde_json::from_str(&with_missing.stdout).expect("JSON");
+    assert_eq!((&json["passes"], json["profiles"].as_array().unwrap().len()), (&false.into(), 1));
     let missing = lint(&["nosuch.json"]).expect(2);
     assert!(missing.stderr.contains("cannot read nosuch.json"), "{}", missing.stderr);
     lint(&["audit.json", "--against", "audit.json"]).expect(2);

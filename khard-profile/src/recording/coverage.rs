@@ -245,10 +245,15 @@ impl Coverage {
 
     /// True if this run holds every call of its class: seen exactly, from the first instruction, proved.
     pub fn is_complete(&self) -> bool {
-        matches!(
-            self,
-            Self::Exact(Observed { from: From::FirstInstruction, proof: Proof::Complete { .. }, .. })
-        ) && !self.is_lossy()
+        matches!(self, Self::Exact(_)) && self.is_proved_whole()
+    }
+
+    /// True if nothing of its class is missing, though what is there may be inferred: seen from the first instruction, proved.
+    pub fn is_proved_whole(&self) -> bool {
+        let proved = |observed: &Observed| {
+            matches!(observed, Observed { from: From::FirstInstruction, proof: Proof::Complete { .. }, .. })
+        };
+        self.observed().is_some_and(proved) && !self.is_lossy()
     }
 }
 

@@ -30,7 +30,9 @@ Examples:
   khard check profiles-out/web/nginx --against tomorrow/web/nginx
   khard check docker-default.json --against recording.json --caps CAP_CHOWN,CAP_SYS_ADMIN
 
-Exit status: 0 nothing is refused, 1 something is, 2 an error.")]
+What cannot be judged is told as unclear: what only an included file could grant, and calls for which the profile looks at arguments.
+
+Exit status: 0 nothing at the level of --fail-on was found, 1 something was, 2 an error.")]
 pub(super) struct Args {
     /// A seccomp profile (JSON) in the OCI runtime's, Docker's or Podman's form, an AppArmor profile (text), or a folder with
     /// seccomp.json, NAME.apparmor or both
@@ -48,6 +50,18 @@ pub(super) struct Args {
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
+    /// What makes the exit status 1
+    #[arg(long, value_name = "WHAT", default_value = "refused")]
+    fail_on: FailOn,
+}
+
+/// `--fail-on`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum FailOn {
+    /// What is refused for certain
+    Refused,
+    /// Also what cannot be judged
+    Unclear,
 }
 
 /// A profile of either kind.
@@ -101,7 +115,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let caps: Option<BTreeSet<String>> = args.caps.as_ref().map(held);
     let question = Question { phases: args.phases, caps };
     let reports: Vec<(Value, String, bool)> =
-        profiles.iter().map(|profile| report(profile, &recording, &question)).collect();
+        profiles.iter().map(|profile| report(profile, &recording, &question, args.fail_on)).collect();
     let passes = reports.iter().all(|(_, _, passes)| *passes);
     let mut out = std::io::stdout().lock();
     let mut values = Vec::new();
@@ -134,17 +148,25 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// The answer for programs and for people, and whether nothing is refused.
-fn report(profile: &AnyProfile, recording: &Recording, question: &Question) -> (Value, String, bool) {
-    match profile {
+fn report(
+    profile: &AnyProfile,
+    recording: &Recording,
+    question: &Question,
+    fail_on: FailOn,
+) -> (Value, String, bool) {
+    let (mut value, text, passes, is_unclear) = match profile {
         AnyProfile::Seccomp(profile) => {
             let report = check::check(profile, recording, question);
-            (report.to_value(), report.to_text(), report.passes())
+            (report.to_value(), report.to_text(), report.passes(), report.is_unclear())
         }
         AnyProfile::AppArmor(profile) => {
             let report = check::check_apparmor(profile, recording, question);
-            (report.to_value(), report.to_text(), report.passes())
+            (report.to_value(), report.to_text(), report.passes(), report.is_unclear())
         }
-    }
+    };
+    let passes = passes && !(is_unclear && fail_on == FailOn::Unclear);
+    value["passes"] = json!(passes);
+    (value, text, passes)
 }
 
 fn shown(path: &Path) -> String {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use khard_profile::lint::{self, Severity};
 use serde_json::{Value, json};
 
-use crate::{host, input};
+use crate::{causes::with_causes, host, input};
 
 /// Finds the mistakes that people make in seccomp and AppArmor profiles, by whomever they were written.
 #[derive(Debug, clap::Args)]
@@ -74,8 +74,18 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             profiles.push(path.clone());
         }
     }
+    let mut is_unread = false;
     for (place, path) in profiles.iter().enumerate() {
-        let report = lint::lint_for(&input::read_limited(path)?, recording, &libseccomp);
+        let text = match input::read_limited(path) {
+            Ok(text) => text,
+            // What is wrong with the others is told all the same.
+            Err(error) => {
+                tracing::error!("{}", with_causes(&error));
+                is_unread = true;
+                continue;
+            }
+        };
+        let report = lint::lint_for(&text, recording, &libseccomp);
         worst = worst.max(report.worst());
         if args.json {
             values.push(with_path(report.to_value(), path));
@@ -86,11 +96,15 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     }
     let passes = worst.is_none_or(|worst| worst < args.deny.severity());
     if args.json {
-        serde_json::to_writer(&mut out, &json!({ "passes": passes, "profiles": values }))
-            .map_err(std::io::Error::from)?;
+        let value = json!({ "passes": passes && !is_unread, "profiles": values });
+        serde_json::to_writer(&mut out, &value).map_err(std::io::Error::from)?;
         writeln!(out)?;
     }
-    Ok(if passes { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(match (is_unread, passes) {
+        (true, _) => ExitCode::from(super::ERROR),
+        (false, true) => ExitCode::SUCCESS,
+        (false, false) => ExitCode::from(1),
+    })
 }
 
 fn with_path(mut report: Value, path: &std::path::Path) -> Value {

@@ -75,6 +75,11 @@ impl Report {
     pub fn passes(&self) -> bool {
         !self.accesses.iter().any(|access| matches!(access.verdict, Verdict::Refused(_)))
     }
+
+    /// True if something that was granted cannot be judged.
+    pub fn is_unclear(&self) -> bool {
+        self.accesses.iter().any(|access| matches!(access.verdict, Verdict::CannotJudge(_)))
+    }
 }
 
 /// Checks an AppArmor profile against what was recorded, as if it were enforced.
@@ -133,7 +138,7 @@ fn coverage_caveats(recording: &Recording) -> Vec<String> {
         let of = || runs().map(|run| run.coverage.accesses.of(*class));
         if of().any(|coverage| coverage.observed().is_none()) {
             unseen.push(class.as_str());
-        } else if !of().all(crate::recording::Coverage::is_complete) {
+        } else if !of().all(crate::recording::Coverage::is_proved_whole) {
             incomplete.push(class.as_str());
         }
     }

@@ -77,6 +77,11 @@ impl Report {
         !self.calls().any(|call| matches!(call.verdict, Verdict::Refused { .. }))
     }
 
+    /// True if something depends on what the recording does not hold.
+    pub fn is_unclear(&self) -> bool {
+        self.calls().any(|call| matches!(call.verdict, Verdict::Depends(_)))
+    }
+
     /// Every checked call, the runtime's last.
     pub fn calls(&self) -> impl Iterator<Item = &CheckedCall> {
         self.program.iter().chain(&self.runtime)

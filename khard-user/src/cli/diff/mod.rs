@@ -25,7 +25,8 @@ use crate::input;
 /// Recordings are compared by what was observed: not by runs, times and witnesses. Profiles, by whomever they were made, are compared by
 /// what they do: not by how rules are cut up, ordered or commented.
 ///
-/// Of two folders, all recordings are compared, united by subject; of folders without recordings, all profiles, by their paths.
+/// Of two folders, all recordings are compared, united by subject, and not the profiles beside them; of folders without recordings the
+/// profiles that are called as khard calls them (seccomp.json, NAME.apparmor), by their paths.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
