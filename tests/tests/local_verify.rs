@@ -141,6 +141,19 @@ fn somebody_without_a_profile_is_no_success() {
 }
 
 #[test]
+fn what_cannot_be_amended_is_said_before_anything_is_waited_for() {
+    let (dir, program) = recorded(&Program::new().exit(0), 0);
+    let folder = dir.path().join("out/program");
+    let amend = ["--amend", "--", "sh", "-c", "echo started >&2", &program];
+    let file = verify(&folder.join("seccomp.json"), &amend).end().expect(125);
+    assert!(file.stderr.contains("name the folder that has both with --profile"), "{}", file.stderr);
+    fs::remove_file(folder.join("recording.json")).unwrap();
+    let alone = verify(&folder, &amend).end().expect(125);
+    assert!(alone.stderr.contains("from the recording.json beside them"), "{}", alone.stderr);
+    assert!(!file.stderr.contains("started") && !alone.stderr.contains("started"));
+}
+
+#[test]
 fn what_a_rare_path_needs_is_added_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();

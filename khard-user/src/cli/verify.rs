@@ -53,7 +53,7 @@ pub(super) struct Args {
     profile: Vec<PathBuf>,
     #[command(flatten)]
     targets: TargetArgs,
-    /// End when nothing was refused for this time
+    /// End when nothing new was refused for this time
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     quiet_for: Option<Duration>,
     /// At the end, add what was missing: shows how the profiles would change, asks, and makes them again in their folder from its
@@ -65,7 +65,7 @@ pub(super) struct Args {
     yes: bool,
     #[command(flatten)]
     choices: ChoiceArgs,
-    /// Print the result as JSON
+    /// Print the result as JSON, and nothing else on stdout: what COMMAND prints goes to stderr
     #[arg(long)]
     json: bool,
 }
@@ -81,11 +81,15 @@ impl Args {
 pub(super) fn run(args: Args, quiet: bool) -> Result<ExitCode> {
     let (accepted, failure) = (args.targets.accept_lossy.clone(), args.failure_code());
     let profiles = Profiles::read(&args.profile)?;
+    if args.amend {
+        profiles.check_amendable()?;
+    }
     let verification = Verification::new(profiles, Question { phases: args.choices.phases, caps: None });
     let duration = args.targets.duration;
     let denies_attempts = args.choices.denies_attempts();
     let choices = args.choices.into_choices()?;
-    let (request, source) = args.targets.into_request(false, denies_attempts, Output::Inherited)?;
+    let output = if args.json { Output::Stderr } else { Output::Inherited };
+    let (request, source) = args.targets.into_request(false, denies_attempts, output)?;
     // A node elsewhere has a log of its own.
     let verification = match source {
         Source::Here { .. } => verification.with_audit_log(),
@@ -132,7 +136,7 @@ fn amend(recorded: Vec<Recorded>, choices: &ProfileChoices, yes: bool) -> Result
                 Asked::Access(key) => recorded.recording.grant_access(key),
             }
         }
-        let dir = recorded.dir.context("--amend needs the folder of the profiles: name it with --profile")?;
+        let dir = recorded.dir.context("these profiles are in no folder of their own")?;
         folders.entry(dir).or_default().push(recorded.recording);
     }
     for (dir, recordings) in folders {

@@ -15,7 +15,10 @@ use khard_profile::{
 
 use crate::{
     input::{self, InputError},
-    output::{RECORDING_FILE, files::file_name},
+    output::{
+        RECORDING_FILE,
+        files::{OutDir, WriteError, file_name},
+    },
     stream::SubjectState,
 };
 
@@ -53,6 +56,21 @@ pub enum ProfilesError {
         /// The other.
         second: PathBuf,
     },
+    /// Profiles that are made by nobody, or whose folder is not known.
+    #[error(
+        "--amend makes profiles again, from the recording.json beside them: name the folder that has both with --profile{}",
+        dir.as_ref().map(|dir| format!(" (there is none in {})", dir.display())).unwrap_or_default()
+    )]
+    NotAmendable {
+        /// The folder, if there is one.
+        dir: Option<PathBuf>,
+    },
+    /// Where amended profiles cannot be written.
+    #[error("these profiles cannot be amended where they are")]
+    Write(#[from] WriteError),
+    /// A folder beside other profiles.
+    #[error("{} is a folder: name it alone, or the profiles in it", .0.display())]
+    FolderBeside(PathBuf),
     /// Nothing for somebody who is recorded.
     #[error("there is no profile for {}: khard looks for a folder of its name", escape::terminal(.0.as_bytes()))]
     NoneFor(String),
@@ -107,9 +125,23 @@ impl Profiles {
         }
         let mut set = ProfileSet::default();
         for path in paths {
+            if path.is_dir() {
+                return Err(ProfilesError::FolderBeside(path.clone()));
+            }
             set.add(path)?;
         }
         Ok(Self::ForAll(Box::new(set)))
+    }
+
+    /// Makes sure, before something is waited for, that they can be made again and written.
+    pub fn check_amendable(&self) -> Result<(), ProfilesError> {
+        for set in self.sets() {
+            let (Some(dir), Some(_)) = (&set.dir, set.recording_file()) else {
+                return Err(ProfilesError::NotAmendable { dir: set.dir.clone() });
+            };
+            OutDir::open(dir)?.check()?;
+        }
+        Ok(())
     }
 
     /// The names of all AppArmor profiles, as the kernel says them.
