@@ -83,11 +83,36 @@ fn a_hostile_name_stays_bytes_in_the_recording_and_reaches_no_terminal() {
 
 #[test]
 fn the_result_as_json_is_one_document_for_programs() {
-    let done = khard::trace(["--json", "--", "true"]).end().expect(0);
+    let done = khard::trace(["--json", "--name", "true", "--", "echo", "hello"]).end().expect(0);
+    assert!(done.stderr.contains("hello"), "{}", done.stderr);
     let result: Value = serde_json::from_str(&done.stdout).expect("JSON alone on stdout");
     let subjects = result.as_array().expect("a list of subjects");
     assert_eq!(subjects.len(), 1);
     assert_eq!(subjects[0]["dir"].as_str().map(Path::new), Some(done.out.join("true").as_path()));
+}
+
+#[test]
+fn the_same_recording_gives_the_same_bytes() {
+    let done = khard::trace(["--", "true"]).end().expect(0);
+    let files = |out: &str| {
+        let out = done.out.join(out);
+        khard::start(khard::command(["generate"]).arg(done.out.join("true")).arg("-o").arg(&out))
+            .end()
+            .expect(0);
+        files_below(&out)
+            .into_iter()
+            .map(|file| (file.clone(), fs::read(out.join(file)).unwrap()))
+            .collect::<Vec<_>>()
+    };
+    let (once, again) = (files("once"), files("again"));
+    assert_eq!(once.len(), FILES.len(), "the recording is beside them");
+    for (one, other) in once.iter().zip(&again) {
+        // It names the folder.
+        if !one.0.ends_with("summary.md") {
+            assert_eq!(one, other);
+        }
+    }
+    assert_eq!(files("once"), once);
 }
 
 #[test]

@@ -259,7 +259,7 @@ fn apparmor(page: &mut String, profile: &AppArmorSummary) {
     let _ = writeln!(page, "- rules that nobody was seen to need (floor): {}", profile.n_floor);
     let _ = writeln!(page, "- the paths make {} states; the parser can compile 65,535", profile.n_states);
     if let Some(compiled) = profile.compiled {
-        let _ = writeln!(page, "- compiled here in {} ms, to {} bytes", compiled.took_ms, compiled.n_bytes);
+        let _ = writeln!(page, "- compiled here, to {} bytes", compiled.n_bytes);
     }
     if !profile.optional_capabilities.is_empty() {
         let _ = writeln!(

@@ -80,7 +80,7 @@ pub(super) struct Args {
     name: Option<String>,
     #[command(flatten)]
     choices: ChoiceArgs,
-    /// Print the result as JSON
+    /// Print the result as JSON, and nothing else on stdout: what COMMAND prints goes to stderr
     #[arg(long)]
     json: bool,
 }
@@ -106,7 +106,11 @@ impl Args {
         if self.name.is_some() && n_targets > 1 {
             bail!("--name is for a single target, {n_targets} were given");
         }
-        let output = if self.tui { Output::File(self.output.join("command.log")) } else { Output::Inherited };
+        let output = match (self.tui, self.json) {
+            (true, _) => Output::File(self.output.join("command.log")),
+            (false, true) => Output::Stderr,
+            (false, false) => Output::Inherited,
+        };
         let duration = self.targets.duration;
         let (request, source) =
             self.targets.into_request(or_every, self.choices.denies_attempts(), output)?;
