@@ -222,6 +222,18 @@ fn an_agent_ends_with_its_client_and_its_subjects_go_on() {
 }
 
 #[test]
+fn while_nobody_has_answered_one_ctrl_c_is_enough() {
+    let cgroup = TestCgroup::new("unanswered");
+    let dir = tempfile::tempdir().unwrap();
+    let asked = dir.path().join("asked");
+    let khard = via(&format!("touch {}; exec sleep 1000", asked.display()), &cgroup, &[]);
+    wait::until("the command of --via runs", || asked.exists());
+    khard.signal(libc::SIGINT);
+    let done = khard.end().expect(2);
+    assert!(done.stderr.contains("there is no agent at the other end"), "{}", done.stderr);
+}
+
+#[test]
 fn ctrl_c_ends_a_recording_through_a_pipe_in_order() {
     let cgroup = TestCgroup::new("asked");
     let mut sleeper = Owned::spawn(Command::new("sleep").arg("1000"));

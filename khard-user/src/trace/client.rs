@@ -210,6 +210,10 @@ impl Client {
                         if self.agent_has_signals {
                             continue;
                         }
+                        // Nobody is there who could end in order: what leads to the agent may hang.
+                        if self.began.is_none() {
+                            return Err(self.give_up(TraceError::NoAgent(None)));
+                        }
                         if self.end.is_some() {
                             return Err(self.give_up(TraceError::AgentLost(None)));
                         }
@@ -476,7 +480,10 @@ impl Client {
         if let Ok(kept) = end
             && !is_replay
         {
-            dashboard.say(Ok(format!("{} recordings are written", kept.reports.len())));
+            dashboard.say(Ok(match kept.reports.len() {
+                1 => "1 recording is written".to_owned(),
+                n => format!("{n} recordings are written"),
+            }));
         }
         true
     }
