@@ -400,4 +400,12 @@ fn the_action_runs_the_tests_compares_and_hands_on_their_status() {
     run("exit 9").expect(9);
     run("./planted-call; sh test.sh").expect(1);
     assert!(project.summary().contains("| **added** | `getsid`"), "{}", project.summary());
+
+    let mut without = step_of_the_action(&project, "sh test.sh");
+    let done = khard::start(without.env("KHARD", "no-khard-here")).end().expect(127);
+    assert!(done.stderr.contains("there is no program no-khard-here: install khard"), "{}", done.stderr);
+    // As YAML has a text of several lines.
+    let mut lines = step_of_the_action(&project, "sh test.sh");
+    let done = khard::start(lines.env("KHARD_ARGUMENTS", "--forget-after 5\n--redact (\n")).end().expect(125);
+    assert!(done.stderr.contains("--redact"), "the second line is an argument too: {}", done.stderr);
 }
