@@ -52,6 +52,17 @@ impl Recorded {
     }
 }
 
+#[test]
+fn what_an_earlier_export_has_put_there_for_the_nodes_goes() {
+    let recorded = Recorded::new(&["nginx", "log"]);
+    recorded.export(&["--to", "kubernetes"]).expect(0);
+    let files = |kind: &str| khard::files_below(&recorded.out().join("nodes").join(kind)).len();
+    assert_eq!((files("seccomp"), files("apparmor")), (2, 2));
+    fs::remove_dir_all(recorded.web().join("log")).unwrap();
+    recorded.export(&["--to", "kubernetes", "--only", "seccomp"]).expect(0);
+    assert_eq!((files("seccomp"), files("apparmor")), (1, 0));
+}
+
 /// What a program says, given its input.
 fn said(command: &mut Command) -> String {
     let output =

@@ -144,9 +144,18 @@ fn shipment(recording: &Path, only: Option<Kind>) -> Result<Shipment> {
 const OPTIONAL: [&str; 4] =
     ["suggestions.yaml", "seccompprofiles.yaml", "apparmorprofiles.yaml", "compose.suggestions.yaml"];
 
+/// Where an export for Kubernetes puts profiles; what an earlier one has put there would be taken to the nodes as well.
+const FOR_NODES: [&str; 2] = ["seccomp", "apparmor"];
+
 fn write(bundle: &Bundle, out: &OutDir) -> Result<()> {
     for name in OPTIONAL {
         out.remove(name);
+    }
+    for kind in FOR_NODES {
+        let Ok(earlier) = out.path().join("nodes").join(kind).read_dir() else { continue };
+        let dir = out.subdir("nodes")?.subdir(kind)?;
+        let names = earlier.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        names.filter(|name| name.starts_with("khard-")).for_each(|name| dir.remove(&name));
     }
     for file in &bundle.files {
         match file.path.as_slice() {
