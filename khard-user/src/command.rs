@@ -11,6 +11,7 @@ use std::{
     process::{ExitStatus, Stdio},
 };
 
+use khard_profile::recording::Ended;
 use tokio::process::{Child, Command};
 
 use crate::cgroup::OwnCgroup;
@@ -252,8 +253,8 @@ impl Started {
 pub struct CommandEnd {
     /// Its own status; `None`: there was no command, or it is not known to have ended.
     pub status: Option<ExitStatus>,
-    /// Somebody stopped khard, and thereby the command, which may well call that a success.
-    pub was_interrupted: bool,
+    /// Why khard asked it to end, if it did. Of a user who stops khard, the command may well call that a success.
+    pub asked: Option<Ended>,
 }
 
 impl CommandEnd {
@@ -265,10 +266,13 @@ impl CommandEnd {
     /// Why it is not known to have done all that it was to do, in words for whoever gave it.
     pub fn failure(self) -> Option<String> {
         let status = self.status?;
-        match (self.was_interrupted, status.success()) {
-            (true, _) => Some(format!("COMMAND was interrupted ({status})")),
-            (false, false) => Some(format!("COMMAND failed ({status})")),
-            (false, true) => None,
+        match (self.asked, status.success()) {
+            (Some(Ended::Interrupted), _) => Some(format!("COMMAND was interrupted ({status})")),
+            (_, true) => None,
+            (Some(_), false) => {
+                Some(format!("COMMAND was asked to end, for its time was over, and failed ({status})"))
+            }
+            (None, false) => Some(format!("COMMAND failed ({status})")),
         }
     }
 }
@@ -355,12 +359,16 @@ mod tests {
 
     #[test]
     fn a_command_has_failed_by_its_status_by_a_signal_or_since_khard_was_stopped() {
-        let failure = |status: Option<i32>, was_interrupted| {
-            CommandEnd { status: status.map(ExitStatus::from_raw), was_interrupted }.failure()
+        let failure = |status: Option<i32>, asked| {
+            CommandEnd { status: status.map(ExitStatus::from_raw), asked }.failure()
         };
-        assert_eq!(failure(Some(7 << 8), false).as_deref(), Some("COMMAND failed (exit status: 7)"));
-        assert_eq!(failure(Some(9), false).as_deref(), Some("COMMAND failed (signal: 9 (SIGKILL))"));
-        assert_eq!(failure(Some(0), true).as_deref(), Some("COMMAND was interrupted (exit status: 0)"));
-        assert_eq!((failure(Some(0), false), failure(None, false)), (None, None));
+        assert_eq!(failure(Some(7 << 8), None).as_deref(), Some("COMMAND failed (exit status: 7)"));
+        assert_eq!(failure(Some(9), None).as_deref(), Some("COMMAND failed (signal: 9 (SIGKILL))"));
+        let interrupted = failure(Some(0), Some(Ended::Interrupted));
+        assert_eq!(interrupted.as_deref(), Some("COMMAND was interrupted (exit status: 0)"));
+        let late = failure(Some(15), Some(Ended::Duration)).unwrap();
+        assert!(late.contains("its time was over") && late.contains("SIGTERM"), "{late}");
+        assert_eq!((failure(Some(0), None), failure(None, None)), (None, None));
+        assert_eq!(failure(Some(0), Some(Ended::Duration)), None);
     }
 }

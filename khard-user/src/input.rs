@@ -56,12 +56,12 @@ pub enum InputError {
     },
     /// A folder without a profile.
     #[error(
-        "there is no profile in {}, neither a seccomp.json nor a NAME.apparmor: of other names each is to be named by itself{}",
+        "there is no profile in {}, neither a seccomp.json nor a NAME.apparmor{}",
         path.display(),
         if below.is_empty() {
-            String::new()
+            ": a file of another name has to be named itself".to_owned()
         } else {
-            format!("; below it is {}", listed(below))
+            format!(": name one of {}", listed(below))
         }
     )]
     NoProfile {

@@ -162,7 +162,7 @@ fn generate_apparmor(recording: &Recording, choices: &ProfileChoices) -> Result<
     let was_observed =
         recording.runs().values().any(|run| run.coverage.accesses.of(Class::Files).observed().is_some());
     if !was_observed {
-        return Err("files were not observed: `khard doctor` tells what this kernel lacks".to_owned());
+        return Err("files were not observed, by choice (--attach none) or since this kernel has no means for it (`khard doctor`)".to_owned());
     }
     apparmor::generate(recording, &choices.apparmor).map_err(|error| error.to_string())
 }

@@ -85,7 +85,14 @@ fn folders_are_taken_where_they_are_clear_and_else_the_file_to_name_is_told() {
     let refused = khard(&["check", "out/web", "--against", "out", "--caps", "CAP_SYS_ADMI"]).expect(2);
     assert!(refused.stderr.contains("no such capability"), "{}", refused.stderr);
 
-    khard(&["diff", "out", "out/web"]).expect(0);
+    let same = khard(&["diff", "out", "out/web"]).expect(0);
+    assert!(!same.stderr.contains("profiles beside"), "{}", same.stderr);
+    let other = dir.path().join("other");
+    fs::create_dir_all(&other).unwrap();
+    fs::copy(folder.join("recording.json"), other.join("recording.json")).unwrap();
+    fs::write(other.join("seccomp.json"), r#"{"defaultAction": "SCMP_ACT_LOG"}"#).unwrap();
+    let edited = khard(&["diff", "out", "other"]).expect(0);
+    assert!(edited.stderr.contains("the profiles beside the recordings of"), "{}", edited.stderr);
     for (args, hint) in [
         (&["check", "out", "--against", "out"][..], "name one of out/web/seccomp.json, out/web/web.apparmor"),
         (

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Change, Compared, Diff, Kind, Note, Observation, WorseCoverage};
 use crate::Bytes;
 use crate::check::apparmor::access_unescaped;
-use crate::escape::terminal;
 use crate::recording::{
     Access, AccessKey, Certainty, Class, Coverage, FileAccess, FileFacts, FileOp, FilePerms, From, Outcome,
     Phase, PhaseSet, Proof, Recording, Run, Seen, SyscallKey, Witness,
@@ -39,13 +38,8 @@ pub fn recordings(old: &Recording, new: &Recording) -> Diff {
         }
     }
     let mut notes = Vec::new();
-    let (ours, theirs) = (old.subject().key(), new.subject().key());
-    if ours != theirs {
-        let name = |(kind, names): &(&str, Vec<&[u8]>)| {
-            let names: Vec<String> = names.iter().map(|name| terminal(name)).collect();
-            format!("{kind} {}", names.join("/"))
-        };
-        let (ours, theirs) = (name(&ours), name(&theirs));
+    if old.subject().key() != new.subject().key() {
+        let (ours, theirs) = (old.subject().in_words(), new.subject().in_words());
         notes.push(Note::with_names(format!("these are of different subjects: {ours} and {theirs}")));
     }
     let mut diff = Diff { compared: Compared::Recordings, changes, worse: worse(old, new), notes };

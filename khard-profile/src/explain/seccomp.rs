@@ -94,7 +94,7 @@ fn explanation(
     let always: Vec<&str> = always.collect();
     if !always.is_empty() {
         notes.push(format!(
-            "khard always allows {}: a recording cannot show that they are needed",
+            "khard always allows {}: no recording can show that nobody needs it",
             always.join(", ")
         ));
     }

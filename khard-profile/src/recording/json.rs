@@ -50,6 +50,9 @@ pub enum ReadError {
     /// It is no JSON object with a version.
     #[error("this is no khard recording: it is no JSON object with the number \"khard_recording\"")]
     NotARecording(#[source] serde_json::Error),
+    /// Its end is missing.
+    #[error("its end is missing: it was cut off, or is empty")]
+    CutOff,
     /// A newer khard wrote it.
     #[error(
         "the recording has version {found}, this khard reads up to version {supported}: use the khard that wrote it, or a newer one"
@@ -161,7 +164,11 @@ impl Recording {
     /// When it exceeds a limit, is of a newer version, has an unknown key, or contradicts itself.
     pub fn from_json_within(json: &[u8], limits: Limits) -> Result<Self, ReadError> {
         within("bytes", json.len(), limits.bytes)?;
-        let version = serde_json::from_slice::<Head>(json).map_err(ReadError::NotARecording)?.khard_recording;
+        let version = serde_json::from_slice::<Head>(json)
+            .map_err(
+                |error| if error.is_eof() { ReadError::CutOff } else { ReadError::NotARecording(error) },
+            )?
+            .khard_recording;
         if version > SCHEMA_VERSION {
             return Err(ReadError::Newer { found: version, supported: SCHEMA_VERSION });
         }

@@ -18,7 +18,11 @@ pub struct MergePolicy {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MergeError {
     /// They are of different subjects.
-    #[error("cannot merge recordings of different subjects: {ours:?} and {theirs:?}")]
+    #[error(
+        "these are recordings of different subjects: {} and {}",
+        ours.in_words(),
+        theirs.in_words()
+    )]
     Subjects {
         /// The one's subject.
         ours: Box<Subject>,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::Bytes;
+use crate::escape::terminal;
 
 /// What was recorded, apart from any single run of it. Recordings with the same [`Subject::key`] merge.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -100,6 +101,13 @@ impl Subject {
     /// Whether it has a root file system of its own.
     pub fn is_container(&self) -> bool {
         matches!(self, Self::Docker { .. } | Self::Container { .. })
+    }
+
+    /// The key in words, for a terminal.
+    pub fn in_words(&self) -> String {
+        let (kind, names) = self.key();
+        let names: Vec<String> = names.into_iter().map(terminal).collect();
+        format!("{kind} {}", names.join("/"))
     }
 
     /// The logical key: equal keys are the same subject. How a name was derived is not part of it.

@@ -71,22 +71,10 @@ fn container(rules: &str) -> String {
 
 const DENY_WRITE: &str = "#include <tunables/global>\n\nprofile k8s-apparmor-example-deny-write flags=(attach_disconnected) {\n  #include <abstractions/base>\n\n  file,\n\n  // Deny all file writes.\n  deny /** w,\n}\n";
 
-/// Each kind of mistake: a profile with it, and the same without.
-fn seccomp_cases() -> Vec<(&'static str, String, String)> {
-    let entry = |names: &str, more: &str| format!(r#"{{"names":[{names}],"action":"SCMP_ACT_ALLOW"{more}}}"#);
-    let condition =
-        |index: u8, value: u64| format!(r#"{{"index":{index},"value":{value},"op":"SCMP_CMP_EQ"}}"#);
-    let args = |args: &[String]| format!(r#","args":[{}]"#, args.join(","));
-    let socket = |more: &str| entry("\"socket\"", more);
-    let many =
-        |n: u64| (0..n).map(|value| socket(&args(&[condition(0, value)]))).collect::<Vec<_>>().join(",");
+/// What the JSON itself has wrong: keys, errnos, flags.
+fn form_cases() -> Vec<(&'static str, String, String)> {
     let good = enosys(CLONE);
-    let of_32_bits =
-        |text: &str| text.replace("\"SCMP_ARCH_X86_64\"", "\"SCMP_ARCH_X86_64\",\"SCMP_ARCH_X86\"");
     vec![
-        ("seccomp/comment", format!("// copied\n{good}"), good.clone()),
-        ("seccomp/unreadable", good.replace("SCMP_ACT_ALLOW", "SCMP_ACT_ALOW"), good.clone()),
-        ("seccomp/unknown-key", good.replace("\"args\"", "\"argz\""), good.clone()),
         ("seccomp/other-case", good.replace("\"args\"", "\"Args\""), good.clone()),
         (
             "seccomp/runtime-refuses",
@@ -111,6 +99,25 @@ fn seccomp_cases() -> Vec<(&'static str, String, String)> {
         ),
         ("seccomp/errno-zero", good.replace("Ret\":38", "Ret\":0"), good.clone()),
         ("seccomp/errno-zero", good.replace("Ret\":38", "Ret\":65536"), good.clone()),
+    ]
+}
+
+/// Each kind of mistake: a profile with it, and the same without.
+fn seccomp_cases() -> Vec<(&'static str, String, String)> {
+    let entry = |names: &str, more: &str| format!(r#"{{"names":[{names}],"action":"SCMP_ACT_ALLOW"{more}}}"#);
+    let condition =
+        |index: u8, value: u64| format!(r#"{{"index":{index},"value":{value},"op":"SCMP_CMP_EQ"}}"#);
+    let args = |args: &[String]| format!(r#","args":[{}]"#, args.join(","));
+    let socket = |more: &str| entry("\"socket\"", more);
+    let many =
+        |n: u64| (0..n).map(|value| socket(&args(&[condition(0, value)]))).collect::<Vec<_>>().join(",");
+    let good = enosys(CLONE);
+    let of_32_bits =
+        |text: &str| text.replace("\"SCMP_ARCH_X86_64\"", "\"SCMP_ARCH_X86_64\",\"SCMP_ARCH_X86\"");
+    vec![
+        ("seccomp/comment", format!("// copied\n{good}"), good.clone()),
+        ("seccomp/unreadable", good.replace("SCMP_ACT_ALLOW", "SCMP_ACT_ALOW"), good.clone()),
+        ("seccomp/unknown-key", good.replace("\"args\"", "\"argz\""), good.clone()),
         ("seccomp/errno-on-other-action", enosys(&entry("\"clone\"", ",\"errnoRet\":1")), good.clone()),
         (
             "seccomp/docker-form",
@@ -270,7 +277,7 @@ fn apparmor_cases() -> Vec<(&'static str, String, String)> {
 #[test]
 fn every_kind_of_mistake_is_found_where_it_is_and_nowhere_else() {
     let mut seen = BTreeSet::new();
-    for (id, bad, good) in seccomp_cases().into_iter().chain(apparmor_cases()) {
+    for (id, bad, good) in form_cases().into_iter().chain(seccomp_cases()).chain(apparmor_cases()) {
         assert!(ids(&bad).contains(id), "{id} is not found in {bad}: {:?}", ids(&bad));
         assert!(!ids(&good).contains(id), "{id} is found in {good}");
         seen.insert(id);

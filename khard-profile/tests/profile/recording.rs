@@ -92,7 +92,10 @@ fn a_newer_version_is_refused_with_both_numbers() {
 
 #[test]
 fn what_is_no_recording_is_refused_as_such() {
-    for text in ["", "[]", "{}", "{\"khard_recording\":\"1\"}", "{\"defaultAction\":\"SCMP_ACT_ALLOW\"}"] {
+    for text in ["", "{\"khard_recording\":5,\"runs\":[{\"id\""] {
+        assert!(matches!(Recording::from_json(text.as_bytes()), Err(ReadError::CutOff)), "{text}");
+    }
+    for text in ["[]", "{}", "{\"khard_recording\":\"1\"}", "{\"defaultAction\":\"SCMP_ACT_ALLOW\"}"] {
         assert!(matches!(Recording::from_json(text.as_bytes()), Err(ReadError::NotARecording(_))), "{text}");
     }
     assert!(matches!(

@@ -298,8 +298,8 @@ impl Agent {
             }
         }
         let _ = port.messages.send(Ok(Message::Over { outcome })).await;
-        let was_interrupted = self.asked_to_end == Some(Ended::Interrupted);
-        (CommandEnd { status: self.command_ended.map(|(status, _)| status), was_interrupted }, result)
+        let status = self.command_ended.map(|(status, _)| status);
+        (CommandEnd { status, asked: self.asked_to_end }, result)
     }
 
     /// Ends what is left. What was recorded until a failure is worth more than the reason why it ended.
@@ -463,6 +463,10 @@ impl Agent {
         }
         self.session.recycle()?;
         if let Some(command) = self.command.as_mut().filter(|command| command.is_out_of_time()) {
+            tracing::warn!(
+                "the command goes on {} s after it was asked to end; all its processes are asked now, and a signal to khard abandons it",
+                GRACE.as_secs()
+            );
             command.ask_the_rest();
         }
         if is_pulse {

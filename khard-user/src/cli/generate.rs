@@ -54,6 +54,10 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let united = args.recordings.unite()?;
     let min_seen = usize::from(args.min_seen);
     let choices = ProfileChoices { min_seen, ..args.choices.clone().into_choices()? };
+    if let Some(empty) = united.iter().find(|united| united.recording.runs().is_empty()) {
+        let file = empty.files.first().map(|file| escape::terminal(file.as_os_str().as_encoded_bytes()));
+        bail!("there is no run in {}: nothing was recorded", file.unwrap_or_default());
+    }
     if let Some(few) = united.iter().find(|united| united.recording.runs().len() < min_seen) {
         let file = few.files.first().map(|file| escape::terminal(file.as_os_str().as_encoded_bytes()));
         bail!(

@@ -66,7 +66,7 @@ struct Cli {
     /// Say more: -v what happens, -vv each first sighting
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
-    /// Say nothing but errors
+    /// Say nothing but errors, and what was asked for
     #[arg(short, long, global = true)]
     quiet: bool,
     #[command(subcommand)]

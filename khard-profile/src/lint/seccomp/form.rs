@@ -138,7 +138,7 @@ pub(super) fn look(profile: &Value, n_bytes: usize, findings: &mut Vec<Finding>)
     }
 }
 
-/// What is wrong with an errno that SCMP_ACT_ERRNO returns.
+/// What is wrong with an errno that `SCMP_ACT_ERRNO` returns.
 fn of_errno(errno: u64, at: At) -> Option<Finding> {
     // libseccomp puts the lowest 16 bits into the filter, and refuses MAX_ERRNO and above (db_action_valid(), src/db.c); runc 1.1.5
     // did both.

@@ -3,6 +3,8 @@
 mod side;
 
 use std::{
+    collections::BTreeMap,
+    ffi::OsString,
     io::{self, Write},
     path::PathBuf,
     process::ExitCode,
@@ -217,7 +219,16 @@ const REMOVED: &str = "only in the old folder";
 fn compare(old: &Item, new: &Item) -> Result<Diff> {
     let beside = || input::recording_beside(&new.file);
     let diff = match (&old.comparable, &new.comparable) {
-        (Comparable::Recording(old), Comparable::Recording(new)) => Some(diff::recordings(old, new)),
+        (Comparable::Recording(of_old), Comparable::Recording(of_new)) => {
+            let diff = diff::recordings(of_old, of_new);
+            if diff.is_empty() && profiles_beside(old) != profiles_beside(new) {
+                tracing::warn!(
+                    "the profiles beside the recordings of {} differ, though these do not: name two profiles to compare them",
+                    escape::terminal(new.name.as_bytes())
+                );
+            }
+            Some(diff)
+        }
         (Comparable::Profile(old), Comparable::Profile(new)) => match (&**old, &**new) {
             (AnyProfile::Seccomp(old), AnyProfile::Seccomp(new)) => {
                 Some(diff::seccomp(old, new, beside().as_ref()))
@@ -239,6 +250,13 @@ fn compare(old: &Item, new: &Item) -> Result<Diff> {
             new.comparable.kind()
         )
     })
+}
+
+/// The profiles in a recording's folder, by their names.
+fn profiles_beside(recording: &Item) -> BTreeMap<OsString, Vec<u8>> {
+    let found = recording.file.parent().map(input::profiles_in).and_then(Result::ok).unwrap_or_default();
+    let read = |file: PathBuf| Some((file.file_name()?.to_owned(), input::read_limited(&file).ok()?));
+    found.into_iter().filter_map(read).collect()
 }
 
 #[cfg(test)]

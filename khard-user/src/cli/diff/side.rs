@@ -50,7 +50,7 @@ pub(super) fn read(path: &Path) -> Result<Side> {
     match input::find_recordings(&[path.to_owned()]) {
         Ok(files) => match recordings(&files) {
             Err(unite::UniteError::Input(InputError::Recording {
-                source: ReadError::NotARecording(_),
+                source: ReadError::NotARecording(_) | ReadError::CutOff,
                 ..
             })) if !path.is_dir() => Ok([profile(path, path)?].into()),
             side => Ok(side?),
