@@ -102,6 +102,19 @@ impl Default for Ledger {
     }
 }
 
+/// Profiles on the list: the names of AppArmor's, and the files of seccomp's.
+#[derive(Debug, Default)]
+pub(super) struct Profiles {
+    pub(super) apparmor: BTreeSet<String>,
+    pub(super) seccomp: BTreeSet<PathBuf>,
+}
+
+impl Profiles {
+    pub(super) fn is_empty(&self) -> bool {
+        self.apparmor.is_empty() && self.seccomp.is_empty()
+    }
+}
+
 /// A folder by the one path that it has.
 fn real(folder: &Path) -> PathBuf {
     folder.canonicalize().or_else(|_| std::path::absolute(folder)).unwrap_or_else(|_| folder.to_owned())
@@ -141,21 +154,24 @@ impl Ledger {
         &mut self.origins[at]
     }
 
-    /// All that came from a folder and those below it, but for what came from another one too.
-    pub(super) fn of_folder(&self, folder: &Path) -> (BTreeSet<String>, BTreeSet<PathBuf>) {
+    /// All that came from a folder and those below it: what is theirs alone, and what came from another one too.
+    pub(super) fn of_folder(&self, folder: &Path) -> (Profiles, Profiles) {
         let folder = real(folder);
-        let (mut apparmor, mut seccomp) = (BTreeSet::new(), BTreeSet::new());
+        let mut shared = Profiles::default();
+        let mut alone = Profiles::default();
         let (of_it, others): (Vec<_>, Vec<_>) =
             self.origins.iter().partition(|origin| origin.is_below(&folder));
-        for origin in of_it {
-            apparmor.extend(origin.apparmor.iter().cloned());
-            seccomp.extend(origin.seccomp.iter().cloned());
+        for Origin { apparmor, seccomp, .. } in of_it {
+            for name in apparmor {
+                let is_shared = others.iter().any(|origin| origin.apparmor.contains(name));
+                if is_shared { &mut shared } else { &mut alone }.apparmor.insert(name.clone());
+            }
+            for file in seccomp {
+                let is_shared = others.iter().any(|origin| origin.seccomp.contains(file));
+                if is_shared { &mut shared } else { &mut alone }.seccomp.insert(file.clone());
+            }
         }
-        for origin in others {
-            apparmor.retain(|name| !origin.apparmor.contains(name));
-            seccomp.retain(|file| !origin.seccomp.contains(file));
-        }
-        (apparmor, seccomp)
+        (alone, shared)
     }
 
     /// Forgets that anything came from a folder and those below it. Returns whether something did.

@@ -14,7 +14,7 @@ use super::{
     changes::Changes,
     folder_of,
     found::Found,
-    ledger::{Holds, Ledger, Lock},
+    ledger::{Holds, Ledger, Lock, Profiles},
     places::Places,
     shown,
     status::Needs,
@@ -32,6 +32,8 @@ pub struct Removed {
     pub seccomp: BTreeSet<PathBuf>,
     /// What was named, and was not there.
     pub absent: Vec<String>,
+    /// What stays, for it came from another folder too: names, and files.
+    pub shared: BTreeSet<String>,
 }
 
 /// Takes profiles away: by name, or all of a folder that was applied. `needs` are the seccomp profiles of running containers.
@@ -47,9 +49,13 @@ pub fn remove(places: &Places, what: &[String], needs: &[Needs], force: bool) ->
         removed.apparmor.extend(meant.apparmor);
         removed.seccomp.extend(meant.seccomp);
         removed.absent.extend(meant.absent);
+        removed.shared.extend(meant.shared);
         // What two of the named folders have is the second one's alone now.
         has_origin |= ledger.forget_origins(Path::new(name));
     }
+    removed
+        .shared
+        .retain(|what| !removed.apparmor.contains(what) && !removed.seccomp.contains(Path::new(what)));
     if removed.apparmor.is_empty() && removed.seccomp.is_empty() && !has_origin {
         return Ok(removed);
     }
@@ -118,12 +124,13 @@ fn removable(file: &Path, sha256: &str, force: bool) -> Result<Option<PathBuf>, 
 /// What is on the list of what a user names. A folder stands for what it holds, and for all that came from it before.
 fn meant(places: &Places, ledger: &Ledger, name: &str) -> Result<Removed, NodeError> {
     let path = Path::new(name);
-    let (mut apparmor, mut seccomp) = ledger.of_folder(path);
+    let (alone, shared) = ledger.of_folder(path);
+    let is_known = !(alone.is_empty() && shared.is_empty());
     let (profiles, files) = if path.is_dir() {
         match Found::read(&[path.to_owned()], None) {
             Ok(found) => (found.apparmor.into_keys().collect(), found.seccomp.into_keys().collect()),
             // What came from it is known without it.
-            Err(_) if !(apparmor.is_empty() && seccomp.is_empty()) => Default::default(),
+            Err(_) if is_known => Default::default(),
             Err(error) => return Err(error),
         }
     } else {
@@ -133,10 +140,13 @@ fn meant(places: &Places, ledger: &Ledger, name: &str) -> Result<Removed, NodeEr
         let last = file.file_name().unwrap_or_default().to_string_lossy();
         files.contains(last.as_ref()) || file.as_path() == path
     };
+    let Profiles { mut apparmor, mut seccomp } = alone;
     apparmor.extend(ledger.apparmor.keys().filter(|name| profiles.contains(*name)).cloned());
     seccomp.extend(ledger.seccomp.keys().filter(is_meant).cloned());
+    apparmor.retain(|name| !shared.apparmor.contains(name));
+    seccomp.retain(|file| !shared.seccomp.contains(file));
     let mut absent = Vec::new();
-    if apparmor.is_empty() && seccomp.is_empty() {
+    if apparmor.is_empty() && seccomp.is_empty() && !is_known {
         let last = path.file_name().unwrap_or_default().to_string_lossy();
         let could_be = path.is_dir() || profile_stem(last.strip_suffix(".json").unwrap_or(&last)).is_some();
         if !could_be || is_there(places, &profiles, &files)? {
@@ -144,7 +154,9 @@ fn meant(places: &Places, ledger: &Ledger, name: &str) -> Result<Removed, NodeEr
         }
         absent.push(name.to_owned());
     }
-    Ok(Removed { apparmor, seccomp, absent })
+    let files = shared.seccomp.iter().map(|file| file.to_string_lossy().into_owned());
+    let shared = files.chain(shared.apparmor).collect();
+    Ok(Removed { apparmor, seccomp, absent, shared })
 }
 
 /// Whether somebody else has put one of these there.

@@ -186,6 +186,9 @@ impl Removed {
         for what in &self.absent {
             let _ = writeln!(out, "{}: not there already", shown(what));
         }
+        for what in &self.shared {
+            let _ = writeln!(out, "{}: stays, for it came from another folder too", shown(what));
+        }
         out
     }
 }

@@ -198,7 +198,10 @@ fn what_was_done_is_told_to_programs_too() {
     assert_eq!(switched["changed"], true);
     let removed =
         serde_json::to_value(remove(&node.places, &["khard-web".to_owned()], &[], false).unwrap()).unwrap();
-    assert_eq!(removed, serde_json::json!({"apparmor": ["khard-web"], "seccomp": [], "absent": []}));
+    assert_eq!(
+        removed,
+        serde_json::json!({"apparmor": ["khard-web"], "seccomp": [], "absent": [], "shared": []})
+    );
 }
 
 #[test]
@@ -424,6 +427,13 @@ fn a_folder_takes_all_away_that_was_applied_from_it_but_not_what_another_folder_
     );
     assert_eq!(removed.seccomp.len(), 2);
     assert_eq!(node.kernel(), "other (enforce)\nkhard-web-1 (enforce)\n");
+    // What both hold, the first takes away from neither.
+    node.output("web", &text("khard-web-1"));
+    node.apply(&[&web]).unwrap();
+    let kept = remove(&node.places, &folder(&copy), &[], false).unwrap();
+    assert!(kept.apparmor.is_empty() && kept.to_text().contains("khard-web-1: stays"), "{}", kept.to_text());
+    assert_eq!(node.kernel(), "other (enforce)\nkhard-web-1 (enforce)\n");
+    node.apply(&[&copy]).unwrap();
     // The last one also where the folder is gone, and what two folders have with the second of them.
     node.output("web", &text("khard-web-1"));
     node.apply(&[&web]).unwrap();
