@@ -1,13 +1,14 @@
 //! A command that khard starts: in a cgroup of its own, as another user if asked, with the terminal to itself.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs::{self, File},
     io,
     os::{
         fd::{AsRawFd, RawFd},
         unix::process::ExitStatusExt,
     },
+    path::Path,
     process::{ExitStatus, Stdio},
 };
 
@@ -22,6 +23,9 @@ pub enum CommandError {
     /// Not there (127, as env(1) has it).
     #[error("there is no command {}: check its name and PATH", .0.display())]
     NotFound(OsString),
+    /// There, but what it names to run it is not (127, as env(1) has it).
+    #[error("there is no interpreter for {}: look at its first line, or at the loader that it was linked for", .0.display())]
+    NoInterpreter(OsString),
     /// There, and not to be executed (126).
     #[error("cannot execute {}", program.display())]
     NotExecutable {
@@ -58,7 +62,7 @@ impl CommandError {
     /// The exit status that env(1) and shells give.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::NotFound(_) => 127,
+            Self::NotFound(_) | Self::NoInterpreter(_) => 127,
             Self::NotExecutable { .. } => 126,
             Self::NoSuchUser(_) | Self::Cgroup { .. } | Self::Output { .. } => 125,
         }
@@ -179,6 +183,10 @@ impl Started {
         // SAFETY: the closure makes system calls only, all of them async-signal-safe, and allocates nothing.
         unsafe { command.pre_exec(move || prepare(procs_fd, terminal_fd, user.as_ref())) };
         let child = command.spawn().map_err(|source| match source.kind() {
+            // Of a file that is there, the interpreter is not (execve(2), ENOENT).
+            io::ErrorKind::NotFound if Path::new(program).is_file() && has_slash(program) => {
+                CommandError::NoInterpreter(program.clone())
+            }
             io::ErrorKind::NotFound => CommandError::NotFound(program.clone()),
             _ => CommandError::NotExecutable { program: program.clone(), source },
         })?;
@@ -281,6 +289,11 @@ impl CommandEnd {
 pub fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     u8::try_from(code & 0xff).unwrap_or(u8::MAX)
+}
+
+/// Whether a program is named by a path, and not looked for in PATH (`execvp(3)`).
+fn has_slash(program: &OsStr) -> bool {
+    program.as_encoded_bytes().contains(&b'/')
 }
 
 /// The terminal, if khard is in its foreground.

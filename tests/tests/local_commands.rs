@@ -34,7 +34,12 @@ fn a_command_that_cannot_be_started_has_the_status_that_shells_give() {
     let plain = dir.path().join("plain");
     fs::write(&plain, "no program").unwrap();
     let plain = plain.to_str().unwrap();
+    let script = dir.path().join("script");
+    fs::write(&script, "#!/khard-test-no-such-interpreter\n").unwrap();
+    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let script = script.to_str().unwrap();
     for (program, code, words) in [
+        (script, 127, [script, "no interpreter"]),
         ("khard-test-no-such-program", 127, ["khard-test-no-such-program", "PATH"]),
         (plain, 126, [plain, "cannot execute"]),
         ("/", 126, ["/", "cannot execute"]),
