@@ -113,6 +113,13 @@ fn the_same_recording_gives_the_same_bytes() {
         }
     }
     assert_eq!(files("once"), once);
+
+    // Runs cannot be recorded again.
+    let other = khard::trace(["--", "true"]).end().expect(0);
+    let mut over = khard::command(["generate"]);
+    let done =
+        khard::start(over.arg(other.out.join("true")).arg("-o").arg(done.out.join("once"))).end().expect(2);
+    assert!(done.stderr.contains("holds what is not in these recordings"), "{}", done.stderr);
 }
 
 #[test]

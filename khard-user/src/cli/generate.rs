@@ -6,11 +6,12 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context, Result, bail};
-use khard_profile::escape;
+use anyhow::{Context, Result, bail, ensure};
+use khard_profile::{escape, recording::Recording};
 
 use super::{ChoiceArgs, merge::RecordingsArgs};
 use crate::{
+    input,
     output::{RECORDING_FILE, files::OutDir},
     profiles::{self, ProfileChoices, Written},
     unite::{self, United},
@@ -54,11 +55,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let united = args.recordings.unite()?;
     let min_seen = usize::from(args.min_seen);
     let choices = ProfileChoices { min_seen, ..args.choices.clone().into_choices()? };
-    if let Some(empty) = united.iter().find(|united| united.recording.runs().is_empty()) {
-        let file = empty.files.first().map(|file| escape::terminal(file.as_os_str().as_encoded_bytes()));
-        bail!("there is no run in {}: nothing was recorded", file.unwrap_or_default());
-    }
-    if let Some(few) = united.iter().find(|united| united.recording.runs().len() < min_seen) {
+    let has_few = |united: &&United| (1..min_seen).contains(&united.recording.runs().len());
+    if let Some(few) = united.iter().find(has_few) {
         let file = few.files.first().map(|file| escape::terminal(file.as_os_str().as_encoded_bytes()));
         bail!(
             "--min-seen {min_seen} asks for more runs than the {} that there are of the subject of {}",
@@ -110,10 +108,33 @@ fn beside(united: &United) -> Result<OutDir> {
     Ok(OutDir::open(file.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new(".")))?)
 }
 
+/// Makes sure that nothing is lost where a recording stands already: runs cannot be recorded again.
+fn check_replaceable(file: &Path, new: &Recording) -> Result<()> {
+    if !file.exists() {
+        return Ok(());
+    }
+    let holds_all = input::recording(file).is_ok_and(|(_, old)| {
+        old.subject().key() == new.subject().key()
+            && old.runs().keys().all(|run| new.runs().contains_key(run))
+    });
+    ensure!(
+        holds_all,
+        "{} holds what is not in these recordings, and would be replaced: name it too, or another folder with -o",
+        escape::terminal(file.as_os_str().as_encoded_bytes())
+    );
+    Ok(())
+}
+
 fn write(united: &United, choices: &ProfileChoices, dir: &OutDir, is_elsewhere: bool) -> Result<Written> {
     let United { recording, files } = united;
+    ensure!(
+        !recording.runs().is_empty(),
+        "there is no run in {}: nothing was recorded",
+        escape::terminal(files[0].as_os_str().as_encoded_bytes())
+    );
     // What uses profiles (check, explain, export) looks for it beside them.
     if is_elsewhere {
+        check_replaceable(&dir.path().join(RECORDING_FILE), recording)?;
         dir.write_by(RECORDING_FILE, |out| recording.write_json(out))?;
     }
     let mut written = profiles::write(recording, choices, dir)?;
