@@ -113,6 +113,33 @@ fn a_commands_first_process_alone_is_asked_to_end_and_the_others_once_it_has_end
     );
 }
 
+#[test]
+fn a_first_process_that_does_not_end_is_told_of_and_the_others_are_asked_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let asked = dir.path().join("asked");
+    let text = format!(
+        "sh -c 'trap \"echo > {asked}; exit\" TERM; while :; do sleep 0.1; done' &
+         trap '' TERM
+         while [ ! -e {asked} ]; do sleep 0.1; done",
+        asked = asked.display()
+    );
+    let done = khard::trace(["--duration", "1s"].iter().copied().chain(script(&text))).end().expect(0);
+    assert!(done.stderr.contains("the command goes on 10 s after it was asked to end"), "{}", done.stderr);
+}
+
+#[test]
+fn what_a_command_has_left_running_does_not_keep_a_recording_beyond_its_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let pid = dir.path().join("pid");
+    let text = format!("setsid sh -c 'echo $$ > {}; exec sleep 1000' & exec sleep 1000", pid.display());
+    let done = khard::trace(["--duration", "2s"].iter().copied().chain(script(&text))).end().expect(143);
+    let ended: Vec<_> = done.recording("sh").runs().values().map(|run| run.ended).collect();
+    assert_eq!(ended, [Ended::Duration]);
+    let left: u32 = fs::read_to_string(pid).unwrap().trim().parse().unwrap();
+    assert!(Path::new(&format!("/proc/{left}")).exists(), "it is nobody's to end");
+    assert!(Command::new("kill").arg(left.to_string()).status().unwrap().success());
+}
+
 /// The cgroup that khard makes for a command.
 fn command_cgroup(pid: u32) -> PathBuf {
     khard_tests::cgroup::tree().mount().join(format!("khard-{pid}"))

@@ -422,7 +422,10 @@ impl Agent {
                 self.ending = Some((why, Instant::now() + NAMES_AT_END));
                 None
             }
-            (Some(_), _) if is_again => Some(Over::Abandoned),
+            (Some(command), _) if is_again => {
+                command.ask_the_rest();
+                Some(Over::Abandoned)
+            }
             (Some(_), _) if self.asked_to_end.is_some() => None,
             (Some(command), _) => {
                 command.ask_to_end(signal);
@@ -468,6 +471,7 @@ impl Agent {
                 GRACE.as_secs()
             );
             command.ask_the_rest();
+            self.askers.insert(Asker::Signal);
         }
         if is_pulse {
             self.containers.ask_again(&self.session);
@@ -491,6 +495,8 @@ impl Agent {
             None => Some(Ended::SubjectEnded),
             // What the command has left running is not waited for.
             Some(_) if last.is_some() => Some(self.asked_to_end.unwrap_or(Ended::Running)),
+            // Somebody wants an end, and has it: daemons of the command's need not hear of that.
+            Some(_) if self.command_ended.is_some_and(|(_, at)| at.elapsed() >= GRACE) => self.asked_to_end,
             Some(_) => None,
         })
     }

@@ -55,8 +55,8 @@ Examples:
   khard trace --pod web --via 'ssh node1 sudo khard agent --stdio'    record there, write here
 
 COMMAND is asked to end as a container is, by a SIGTERM to its first process, so that what it does when it is stopped is recorded: at
---duration and --until-quiet, and where khard gets a SIGTERM. A Ctrl-C reaches all its processes, and they may have nothing left to
-tell each other.
+--duration and --until-quiet, from the dashboard, and where khard gets a SIGTERM. The others are asked once that has ended, or after ten
+seconds. Without a dashboard, a Ctrl-C reaches all its processes, and they may have nothing left to tell each other.
 
 Exit status: that of COMMAND, or 125 for khard's own failure (126, 127 as env);
 for other targets 0, 3 when something was lost and not accepted, 2 for an error.")]
