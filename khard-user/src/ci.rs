@@ -35,7 +35,7 @@ pub enum CiError {
     },
     /// What is written would be compared with itself.
     #[error(
-        "the output folder {} and the baseline {} are one, or one is in the other: what is committed would be overwritten before it is compared; choose another folder with -o",
+        "the output folder {} and the baseline {} are one, or one is in the other: what is written would be taken for what is committed; choose another folder with -o",
         out_dir.display(), baseline.display()
     )]
     SameFolder {
@@ -84,15 +84,17 @@ struct Known {
     differences: Vec<(&'static str, Diff)>,
     /// The kinds of profile that this run has and nobody has committed.
     not_committed: Vec<&'static str>,
+    /// The committed kinds of profile that cannot be made with this run.
+    not_made: Vec<&'static str>,
 }
 
 impl Known {
     fn has_more(&self) -> bool {
-        self.differences.iter().any(|(_, difference)| difference.has_more())
+        !self.not_made.is_empty() || self.differences.iter().any(|(_, difference)| difference.has_more())
     }
 
     fn has_any(&self) -> bool {
-        self.differences.iter().any(|(_, difference)| !difference.is_empty())
+        !self.not_made.is_empty() || self.differences.iter().any(|(_, difference)| !difference.is_empty())
     }
 }
 
@@ -163,11 +165,11 @@ pub fn compare(
         let amendment = with(vec![recording], forget_after.filter(|_| is_whole))?;
         let unchanged = if is_whole { None } else { Some(with(Vec::new(), None)?) };
         unchanged.as_ref().unwrap_or(&amendment).write(&report.dir, choices).map_err(failed)?;
-        let Amendment { differences, not_amended: not_committed, .. } = amendment;
-        if differences.is_empty() {
+        let Amendment { differences, not_there: not_committed, not_made, .. } = amendment;
+        if differences.is_empty() && not_made.is_empty() {
             compared.unprofiled.push(subject);
         } else {
-            compared.known.push(Known { subject, differences, not_committed });
+            compared.known.push(Known { subject, differences, not_committed, not_made });
         }
     }
     if baseline.exists() {
@@ -210,10 +212,16 @@ impl Compared {
             .flat_map(|(subjects, why)| subjects.iter().map(move |subject| (subject.as_str(), why)))
     }
 
-    /// Subjects and the kinds of profile that were not compared, for one of the other kind alone is committed.
-    fn not_committed(&self) -> impl Iterator<Item = (&str, &'static str)> {
-        self.known.iter().flat_map(|Known { subject, not_committed, .. }| {
-            not_committed.iter().map(move |kind| (subject.as_str(), *kind))
+    /// Subjects and what is to be said of kinds of their profiles that were not compared.
+    fn not_compared(&self) -> impl Iterator<Item = (&str, String)> {
+        self.known.iter().flat_map(|Known { subject, not_committed, not_made, .. }| {
+            let absent = not_committed
+                .iter()
+                .map(|kind| format!("has no committed {kind} profile: it was not compared"));
+            let not_made = not_made
+                .iter()
+                .map(|kind| format!("has a committed {kind} profile, and none can be made with this run"));
+            absent.chain(not_made).map(|what| (subject.as_str(), what))
         })
     }
 
@@ -257,8 +265,8 @@ impl Compared {
         for (subject, why) in self.not_comparable() {
             let _ = writeln!(page, "\n**{}** {why}.", code(subject));
         }
-        for (subject, kind) in self.not_committed() {
-            let _ = writeln!(page, "\n**{}** {}.", code(subject), without_profile(kind));
+        for (subject, what) in self.not_compared() {
+            let _ = writeln!(page, "\n**{}** {what}.", code(subject));
         }
         for (subject, kind, difference) in
             self.differences().filter(|(_, _, difference)| !difference.is_empty())
@@ -284,8 +292,8 @@ impl Compared {
         for (subject, why) in self.not_comparable() {
             let _ = writeln!(text, "\n{} {why}", shown(subject));
         }
-        for (subject, kind) in self.not_committed() {
-            let _ = writeln!(text, "\n{} {}", shown(subject), without_profile(kind));
+        for (subject, what) in self.not_compared() {
+            let _ = writeln!(text, "\n{} {what}", shown(subject));
         }
         for (subject, kind, difference) in
             self.differences().filter(|(_, _, difference)| !difference.is_empty())
@@ -303,11 +311,11 @@ impl Compared {
 
     /// The same for programs.
     pub fn to_value(&self) -> Value {
-        let known = self.known.iter().map(|Known { subject, differences, not_committed }| {
+        let known = self.known.iter().map(|Known { subject, differences, not_committed, not_made }| {
             let differences: Vec<Value> = differences.iter().map(|(_, diff)| diff.to_value()).collect();
             json!({
                 "subject": subject, "state": "compared", "differences": differences,
-                "not_committed": not_committed,
+                "not_committed": not_committed, "not_made": not_made,
             })
         });
         let with_state = |subjects: &[String], state: &'static str| {
@@ -346,10 +354,6 @@ impl Compared {
             n => format!("{n} subjects need more than their committed profiles allow"),
         }
     }
-}
-
-fn without_profile(kind: &str) -> String {
-    format!("has no committed {kind} profile: it was not compared")
 }
 
 /// Where the runner of a job wants a page of Markdown, if there is one: `GITHUB_STEP_SUMMARY` (GitHub's and Gitea's, Forgejo's

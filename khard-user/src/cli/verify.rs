@@ -146,6 +146,9 @@ fn amend(recorded: Vec<Recorded>, choices: &ProfileChoices, yes: bool) -> Result
         for (kind, difference) in &amendment.differences {
             write!(out, "\n{shown}, {kind} profile: {}", difference.to_text())?;
         }
+        for kind in &amendment.not_there {
+            writeln!(out, "\n{shown} has no {kind} profile: amending adds one")?;
+        }
         if amendment.differences.iter().all(|(_, difference)| difference.is_empty()) {
             writeln!(out, "\n{shown}: nothing to add: what is refused cannot be expressed in a profile")?;
         } else if yes || asked(&mut out)? {

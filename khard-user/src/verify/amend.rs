@@ -68,7 +68,9 @@ pub struct Amendment {
     /// What would be another than now, by the kind of profile.
     pub differences: Vec<(&'static str, Diff)>,
     /// The kinds of profile that there would be and that are not there now.
-    pub not_amended: Vec<&'static str>,
+    pub not_there: Vec<&'static str>,
+    /// The kinds of profile that are there, and could not be made again.
+    pub not_made: Vec<&'static str>,
     apparmor: Option<Renamed>,
     seccomp: Option<Renamed>,
 }
@@ -108,11 +110,15 @@ impl Amendment {
             recording = recording.without_stale(n_runs.get(), choices.phases).0;
         }
         let texts = profiles::texts(&recording, choices);
-        let missing = [
-            ("seccomp", set.seccomp.is_none() && texts.seccomp.is_ok()),
-            ("AppArmor", set.apparmor.is_none() && texts.apparmor.is_ok()),
+        let kinds = [
+            ("seccomp", set.seccomp.is_some(), texts.seccomp.is_ok()),
+            ("AppArmor", set.apparmor.is_some(), texts.apparmor.is_ok()),
         ];
-        let not_amended = missing.into_iter().filter_map(|(kind, is)| is.then_some(kind)).collect();
+        let of = |state: (bool, bool)| {
+            let matching = kinds.into_iter().filter(move |(_, there, made)| (*there, *made) == state);
+            matching.map(|(kind, ..)| kind).collect()
+        };
+        let (not_there, not_made) = (of((false, true)), of((true, false)));
         let mut differences = Vec::new();
         let (mut apparmor, mut seccomp) = (None, None);
         if let (Some((path, old)), Ok(text)) = (&set.seccomp, &texts.seccomp)
@@ -129,7 +135,7 @@ impl Amendment {
             let name = |profile: &ParsedProfile| profile.name.to_string_lossy().into_owned();
             apparmor = Renamed::new(name(old), name(&new));
         }
-        Ok(Self { recording, differences, not_amended, apparmor, seccomp })
+        Ok(Self { recording, differences, not_there, not_made, apparmor, seccomp })
     }
 
     /// What is to be done after [`write`](Self::write) where the profiles are in force; empty if their names are the same.
