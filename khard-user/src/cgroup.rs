@@ -172,12 +172,14 @@ impl CgroupTree {
         Ok(OwnCgroup { path, dir, id })
     }
 
-    /// Removes what other khards left: cgroups of [`create`](Self::create) of processes that are gone, where nobody lives in them any more.
+    /// Removes what other khards left: cgroups of [`create_own`](Self::create_own) of processes that are gone, where nobody lives in them any more.
     pub fn remove_abandoned(&self) {
         let Ok(entries) = fs::read_dir(&self.mount) else { return };
         for entry in entries.flatten() {
             let name = entry.file_name();
             let pid = name.to_str().and_then(|name| name.strip_prefix(OWN)?.parse::<u32>().ok());
+            // As `create_own` writes it.
+            let pid = pid.filter(|pid| name.to_str() == Some(&format!("{OWN}{pid}")));
             if pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
                 // One with processes or cgroups in it is not removed.
                 let _ = fs::remove_dir(entry.path());
@@ -333,7 +335,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let tree = CgroupTree { mount: dir.path().to_owned() };
         // A process id that the kernel never gives: PID_MAX_LIMIT (include/linux/threads.h) is 2^22.
-        for name in ["khard-4194305", "khard-1", "khard-x", "other"] {
+        for name in ["khard-4194305", "khard-1", "khard-04194305", "khard-x", "other"] {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
         fs::create_dir_all(dir.path().join("khard-4194306/inhabited")).unwrap();
@@ -341,7 +343,7 @@ mod tests {
         let mut left: Vec<_> =
             fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
-        assert_eq!(left, ["khard-1", "khard-4194306", "khard-x", "other"]);
+        assert_eq!(left, ["khard-04194305", "khard-1", "khard-4194306", "khard-x", "other"]);
     }
 
     #[test]

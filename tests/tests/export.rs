@@ -58,6 +58,8 @@ fn what_an_earlier_export_has_put_there_for_the_nodes_goes() {
     recorded.export(&["--to", "kubernetes"]).expect(0);
     let files = |kind: &str| khard::files_below(&recorded.out().join("nodes").join(kind)).len();
     assert_eq!((files("seccomp"), files("apparmor")), (2, 2));
+    recorded.export(&["--to", "docker"]).expect(0);
+    assert_eq!((files("seccomp"), files("apparmor")), (2, 2), "these are another export's");
     fs::remove_dir_all(recorded.web().join("log")).unwrap();
     recorded.export(&["--to", "kubernetes", "--only", "seccomp"]).expect(0);
     assert_eq!((files("seccomp"), files("apparmor")), (1, 0));

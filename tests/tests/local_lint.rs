@@ -35,9 +35,12 @@ fn the_exit_status_follows_the_level_and_several_profiles_are_linted() {
     assert_eq!(profile["findings"][0]["id"], "apparmor/comment");
     assert_eq!(profile["findings"][0]["line"], 4);
 
-    let with_missing = lint(&["nosuch.json", "web", "--json"]).expect(2);
-    let json: Value = serde_json::from_str(&with_missing.stdout).expect("JSON");
-    assert_eq!((&json["passes"], json["profiles"].as_array().unwrap().len()), (&false.into(), 1));
+    fs::create_dir(dir.path().join("empty")).unwrap();
+    for unread in ["nosuch.json", "empty"] {
+        let others = lint(&[unread, "audit.json", "--deny", "error", "--json"]).expect(2);
+        let json: Value = serde_json::from_str(&others.stdout).expect("JSON");
+        assert_eq!((&json["passes"], json["profiles"].as_array().unwrap().len()), (&false.into(), 1));
+    }
     let missing = lint(&["nosuch.json"]).expect(2);
     assert!(missing.stderr.contains("cannot read nosuch.json"), "{}", missing.stderr);
     lint(&["audit.json", "--against", "audit.json"]).expect(2);
@@ -82,6 +85,15 @@ fn folders_are_taken_where_they_are_clear_and_else_the_file_to_name_is_told() {
     let checked = khard(&["check", "out/web", "--against", "out", "--json"]).expect(1);
     let json: Value = serde_json::from_str(&checked.stdout).expect("JSON");
     assert_eq!(json["profiles"][1]["path"], "out/web/web.apparmor");
+    fs::write(
+        dir.path().join("included"),
+        "abi <abi/3.0>,\nprofile web flags=(attach_disconnected,mediate_deleted) {\n  include <abstractions/base>\n}\n",
+    )
+    .unwrap();
+    khard(&["check", "included", "--against", "out"]).expect(0);
+    let unclear =
+        khard(&["check", "included", "--against", "out", "--fail-on", "unclear", "--json"]).expect(1);
+    assert_eq!(serde_json::from_str::<Value>(&unclear.stdout).expect("JSON")["passes"], false);
     let refused = khard(&["check", "out/web", "--against", "out", "--caps", "CAP_SYS_ADMI"]).expect(2);
     assert!(refused.stderr.contains("no such capability"), "{}", refused.stderr);
 

@@ -157,7 +157,10 @@ fn broad(profile: &ParsedProfile, findings: &mut Vec<Finding>) {
         files(profile, true)
             .any(|(rule, of)| !rule.owner && of.perms.contains(FilePerms::WRITE) && of.covers(path))
     };
-    if DRIVING.iter().all(|path| is_denied(path)) || profile.flags.lenient.is_some() {
+    // abstractions/base denies nothing; what another file denies beside this one's rules is not known.
+    let includes_more = profile.includes.iter().any(|file| !file.contains("abstractions/base"));
+    let may_be_denied = includes_more && files(profile, true).next().is_some();
+    if DRIVING.iter().all(|path| is_denied(path)) || may_be_denied || profile.flags.lenient.is_some() {
         return;
     }
     let every_capability = profile

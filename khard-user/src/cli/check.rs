@@ -147,7 +147,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     Ok(if passes { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// The answer for programs and for people, and whether nothing is refused.
+/// The answer for programs and for people, and whether the profile passes.
 fn report(
     profile: &AnyProfile,
     recording: &Recording,

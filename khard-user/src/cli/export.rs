@@ -99,7 +99,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         (None, None) => bail!("no DIR is named"),
     };
     let bundle = bundle(args, shipments, &out)?;
-    write(&bundle, &OutDir::open(&out)?)?;
+    write(&bundle, &OutDir::open(&out)?, args.to)?;
     let mut stdout = std::io::stdout().lock();
     if args.json {
         serde_json::to_writer(&mut stdout, &bundle).map_err(std::io::Error::from)?;
@@ -147,11 +147,11 @@ const OPTIONAL: [&str; 4] =
 /// Where an export for Kubernetes puts profiles; what an earlier one has put there would be taken to the nodes as well.
 const FOR_NODES: [&str; 2] = ["seccomp", "apparmor"];
 
-fn write(bundle: &Bundle, out: &OutDir) -> Result<()> {
+fn write(bundle: &Bundle, out: &OutDir, form: Form) -> Result<()> {
     for name in OPTIONAL {
         out.remove(name);
     }
-    for kind in FOR_NODES {
+    for kind in FOR_NODES.iter().filter(|_| form != Form::Docker) {
         let Ok(earlier) = out.path().join("nodes").join(kind).read_dir() else { continue };
         let dir = out.subdir("nodes")?.subdir(kind)?;
         let names = earlier.flatten().filter_map(|entry| entry.file_name().into_string().ok());

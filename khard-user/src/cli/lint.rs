@@ -6,7 +6,11 @@ use anyhow::Result;
 use khard_profile::lint::{self, Severity};
 use serde_json::{Value, json};
 
-use crate::{causes::with_causes, host, input};
+use crate::{
+    causes::with_causes,
+    host,
+    input::{self, InputError},
+};
 
 /// Finds the mistakes that people make in seccomp and AppArmor profiles, by whomever they were written.
 #[derive(Debug, clap::Args)]
@@ -67,21 +71,24 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let mut values = Vec::new();
     let mut out = std::io::stdout().lock();
     let mut profiles = Vec::new();
+    let mut is_unread = false;
+    // What is wrong with the others is told all the same.
+    let mut unread = |error: InputError| {
+        tracing::error!("{}", with_causes(&error));
+        is_unread = true;
+    };
     for path in &args.profiles {
-        if path.is_dir() {
-            profiles.extend(input::profiles_below(path)?);
-        } else {
-            profiles.push(path.clone());
+        match path.is_dir().then(|| input::profiles_below(path)) {
+            Some(Ok(below)) => profiles.extend(below),
+            Some(Err(error)) => unread(error),
+            None => profiles.push(path.clone()),
         }
     }
-    let mut is_unread = false;
     for (place, path) in profiles.iter().enumerate() {
         let text = match input::read_limited(path) {
             Ok(text) => text,
-            // What is wrong with the others is told all the same.
             Err(error) => {
-                tracing::error!("{}", with_causes(&error));
-                is_unread = true;
+                unread(error);
                 continue;
             }
         };

@@ -1,4 +1,4 @@
-//! A profile's text through the parser that will load it, where there is one: what does not compile is not written. Owns the
+//! A profile's text through the parser that will load it, where there is one: what it can judge and does not compile is not written. Owns the
 //! call; knows no rule.
 
 use std::{
@@ -48,7 +48,8 @@ pub(crate) fn find() -> Option<&'static Path> {
     PLACES.into_iter().map(Path::new).find(|path| path.exists())
 }
 
-/// Compiles a profile without loading it: works without AppArmor in the kernel too. `None`: this machine has no parser.
+/// Compiles a profile without loading it: works without AppArmor in the kernel too. `None`: this machine has no parser, or one without
+/// the profile's ABI.
 pub fn apparmor(text: &str) -> Result<Option<Compiled>, CompileError> {
     let Some(parser) = find() else { return Ok(None) };
     let began = Instant::now();

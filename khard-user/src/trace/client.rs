@@ -210,14 +210,13 @@ impl Client {
                         if self.agent_has_signals {
                             continue;
                         }
-                        // Nobody is there who could end in order: what leads to the agent may hang.
-                        if self.began.is_none() {
-                            return Err(self.give_up(TraceError::NoAgent(None)));
-                        }
                         if self.end.is_some() {
                             return Err(self.give_up(TraceError::AgentLost(None)));
                         }
                         self.ask_to_end(&link, End::Write);
+                        if self.is_unanswered() {
+                            return Err(TraceError::NotReady);
+                        }
                     }
                 }
                 event = self.ui.input() => {
@@ -229,6 +228,9 @@ impl Client {
                         (Some(Effect::Quit { .. }), Some(written)) => return written,
                         (Some(effect), before) => {
                             self.bring_about(effect, &link);
+                            if self.end.is_some() && self.is_unanswered() {
+                                return Err(TraceError::NotReady);
+                            }
                             written = before;
                         }
                         (None, before) => written = before,
@@ -271,6 +273,11 @@ impl Client {
             self.next_checkpoint = Instant::now() + CHECKPOINT;
         }
         Ok(())
+    }
+
+    /// Whether nobody is there yet who could end in order: what leads to an agent may hang.
+    fn is_unanswered(&self) -> bool {
+        !self.agent_has_signals && self.began.is_none() && !matches!(self.keep, Keep::Nothing(_))
     }
 
     fn ask_to_end(&mut self, link: &Link, end: End) {

@@ -104,6 +104,9 @@ pub enum TraceError {
     /// The same before anybody was recorded.
     #[error("there is no agent at the other end")]
     NoAgent(#[source] Option<Lost>),
+    /// The user did not wait for it.
+    #[error("stopped before an agent at the other end was ready: nothing was recorded")]
+    NotReady,
     /// The command that leads to the agent.
     #[error("cannot start a shell for --via")]
     Via(#[source] io::Error),

@@ -50,7 +50,7 @@ pub(super) struct Outputs {
     owners: BTreeMap<Place, Owner>,
 }
 
-/// A cgroup's or command's path, a pod's namespace and name, or that it is Docker's, and its name.
+/// What it is, and its name: a cgroup's or command's path, a pod's namespace and name, or the name that Docker has for it.
 type Owner = Vec<Bytes>;
 
 impl Outputs {
@@ -74,14 +74,14 @@ impl Outputs {
             owners: BTreeMap::new(),
         };
         for path in &options.request.cgroups {
-            outputs.own(outputs.place_of_path(path), &vec![path.clone()])?;
+            outputs.own(outputs.place_of_path(path), &owner("cgroup", [path.clone()]))?;
         }
         if let Source::Here { command: Some(command) } = &options.source
             && let Some(program) = command.argv.first()
             && !agent::starts_container(&command.argv)
         {
             let program = Bytes::from(program.as_encoded_bytes());
-            outputs.own(outputs.place_of_path(&program), &vec![program])?;
+            outputs.own(outputs.place_of_path(&program), &owner("command", [program]))?;
         }
         Ok(outputs)
     }
@@ -98,14 +98,16 @@ impl Outputs {
             place = self.put_apart(place, &run.image_id);
         }
         let owner = match &state.subject {
-            Subject::Command { program: path } | Subject::Cgroup { path } => vec![path.clone()],
-            Subject::Docker { name, .. } => vec![Bytes::from("docker"), Bytes::from(name.as_str())],
+            Subject::Command { program } => owner("command", [program.clone()]),
+            Subject::Cgroup { path } => owner("cgroup", [path.clone()]),
+            Subject::Docker { name, .. } => owner("docker", [Bytes::from(name.as_str())]),
             Subject::Container { namespace, workload, .. } => {
-                vec![Bytes::from(namespace.as_str()), Bytes::from(pod.unwrap_or(workload))]
+                owner("pod", [Bytes::from(namespace.as_str()), Bytes::from(pod.unwrap_or(workload))])
             }
         };
-        if let (Subject::Cgroup { path }, Some([asked])) =
+        if let (Subject::Cgroup { path }, Some([kind, asked])) =
             (&state.subject, self.owners.get(&place).map(Vec::as_slice))
+            && owner[0] == *kind
             && is_written_as(path, asked)
         {
             self.owners.insert(place.clone(), owner.clone());
@@ -209,6 +211,10 @@ impl Outputs {
         let written = profiles::write(recording, &self.choices, &dir)?;
         Ok(Report { dir: dir.path().to_owned(), lossy: recording.lossy_classes(), written })
     }
+}
+
+fn owner<const N: usize>(kind: &str, names: [Bytes; N]) -> Owner {
+    [Bytes::from(kind)].into_iter().chain(names).collect()
 }
 
 /// Whether a cgroup may be asked for by this path: its own, or one below where the agent has the tree mounted.

@@ -17,7 +17,7 @@ use crate::{
     input::{self, InputError},
     output::{
         RECORDING_FILE,
-        files::{OutDir, WriteError, file_name},
+        files::{OutDir, file_name},
     },
     stream::SubjectState,
 };
@@ -66,8 +66,8 @@ pub enum ProfilesError {
         dir: Option<PathBuf>,
     },
     /// Where amended profiles cannot be written.
-    #[error("these profiles cannot be amended where they are")]
-    Write(#[from] WriteError),
+    #[error("--amend cannot write to {}, where the profiles are: copy them to a folder that can be written", .0.display())]
+    NotWritable(PathBuf),
     /// A folder beside other profiles.
     #[error("{} is a folder: name it alone, or the profiles in it", .0.display())]
     FolderBeside(PathBuf),
@@ -106,6 +106,16 @@ pub enum Profiles {
     ByFolder(Vec<ProfileSet>),
 }
 
+impl ProfileSet {
+    fn check_amendable(&self) -> Result<(), ProfilesError> {
+        let (Some(dir), Some(_)) = (&self.dir, self.recording_file()) else {
+            return Err(ProfilesError::NotAmendable { dir: self.dir.clone() });
+        };
+        let checked = OutDir::open(dir).and_then(|dir| dir.check());
+        checked.map_err(|_| ProfilesError::NotWritable(dir.clone()))
+    }
+}
+
 impl Profiles {
     /// Reads files of either kind, or one folder: of one container, or of several as `khard trace` leaves them.
     pub fn read(paths: &[PathBuf]) -> Result<Self, ProfilesError> {
@@ -134,14 +144,16 @@ impl Profiles {
     }
 
     /// Makes sure, before something is waited for, that they can be made again and written.
+    /// Of several it is enough that one can: another's container may never come.
     pub fn check_amendable(&self) -> Result<(), ProfilesError> {
+        let mut failed = None;
         for set in self.sets() {
-            let (Some(dir), Some(_)) = (&set.dir, set.recording_file()) else {
-                return Err(ProfilesError::NotAmendable { dir: set.dir.clone() });
-            };
-            OutDir::open(dir)?.check()?;
+            match set.check_amendable() {
+                Ok(()) => return Ok(()),
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     /// The names of all AppArmor profiles, as the kernel says them.

@@ -61,9 +61,9 @@ fn take(value: &mut Value, known: &[&str], at: &At, within: &str, findings: &mut
     };
     let renamed: Vec<_> = object.keys().filter_map(written_otherwise).collect();
     for (key, known) in renamed {
-        // As runc has it; of two the last counts there.
+        // As runc has it. Of two the last in the text counts there, which is not known here any more.
         if let Some(of_key) = object.remove(&key) {
-            object.insert(known.to_owned(), of_key);
+            object.entry(known).or_insert(of_key);
         }
         let what = format!("the key {within}{known} is written {key}");
         findings.push(Finding::new(&table::OTHER_CASE, at.clone(), what));
@@ -115,7 +115,7 @@ pub(super) fn look(profile: &Value, n_bytes: usize, findings: &mut Vec<Finding>)
     }
     let notified = entries.iter().position(|entry| entry["action"] == "SCMP_ACT_NOTIFY");
     if let Some(place) = notified.filter(|_| !holds(top.get("listenerPath"))) {
-        let what = "SCMP_ACT_NOTIFY without listenerPath: there is nobody to ask";
+        let what = "SCMP_ACT_NOTIFY without listenerPath, which runc asks for";
         findings.push(Finding::new(&table::RUNTIME_REFUSES, At::Entry(place), what));
     }
     let flags = top.get("flags").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
