@@ -26,11 +26,13 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  khard export profiles-out/web --to kubernetes                 # a patch for each container recorded there
+  khard export profiles-out/web --to kubernetes                 # one patch, with each container recorded there
   khard export profiles-out/web/nginx profiles-out/web/setup --init setup --to kubernetes -o deploy/khard
   khard export profiles-out/db --to kubernetes --workload statefulset/db --kube-version 1.27
   khard export profiles-out/web --to operator                   # resources of the security-profiles-operator
   khard export profiles-out/nginx --to docker
+
+One workload at a time, with one recording of each container: unite replicas first (khard generate DIRS -o united).
 
 Kubernetes below 1.30 names AppArmor profiles by annotation, which is written for such a --kube-version.")]
 pub(super) struct Args {

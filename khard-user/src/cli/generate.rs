@@ -33,7 +33,8 @@ Where the profiles go:
   one recording                  beside it, or to -o
   several, each of a subject     beside each, or to a folder for each subject in -o
   several of one subject         to a folder for each subject in -o
-Beside profiles in -o stands the recording.json, united of all of the subject, that they were made from. The folders in -o are WORKLOAD/CONTAINER (below NAMESPACE, if there are several), or the last part of a command's or cgroup's name.")]
+Beside profiles in -o stands the recording.json, united of all of the subject, that they were made from; one that holds more
+than that is not replaced. The folders in -o are WORKLOAD/CONTAINER (below NAMESPACE, if there are several), or the last part of a command's or cgroup's name.")]
 pub(super) struct Args {
     #[command(flatten)]
     recordings: RecordingsArgs,

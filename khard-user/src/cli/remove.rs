@@ -18,7 +18,7 @@ A folder stands for all that was applied from it, what was amended since include
 What was changed since khard wrote it is left alone, and so is what confines a running process, or what a running container was
 started with.")]
 pub(super) struct Args {
-    /// A profile's name, as `khard status` lists it, or a folder that was applied
+    /// A profile's name, as `khard status` lists it, or a folder that was applied; what another applied folder has too stays
     #[arg(value_name = "NAME|DIR", required = true, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     what: Vec<String>,
     /// Also what was changed since, and what is in use: its processes are not confined any more

@@ -43,10 +43,11 @@ AppArmor profile in enforce mode, attempts that the kernel refused and the profi
 see them (`khard doctor`: fexit). So are system calls that a seccomp filter in force refuses with an error; those for which it ends
 the process are told from the kernel's audit records alone.
 
+Profiles are amended from runs of the same image alone; of another, record again and unite both with --mixed-images.
 An amended profile has another name. khard says what is to be done so that it takes the place of the one in force.
 
-Exit status: 1 something is refused; 0 nothing is (of COMMAND its own status); 3 something was lost and not accepted, 2 an error
-(with COMMAND 125).")]
+Exit status: 3 something was lost and not accepted, else 1 something is refused, else 0 (with COMMAND its own status); 2 an error. With
+COMMAND 125 stands for 2 and 3.")]
 pub(super) struct Args {
     /// A seccomp or AppArmor profile, one of each, or a folder of khard's: of one container, or with one for each (repeatable)
     #[arg(long, value_name = "PATH", required = true)]
