@@ -157,20 +157,20 @@ impl Ledger {
     /// All that came from a folder and those below it: what is theirs alone, and what came from another one too.
     pub(super) fn of_folder(&self, folder: &Path) -> (Profiles, Profiles) {
         let folder = real(folder);
-        let mut shared = Profiles::default();
-        let mut alone = Profiles::default();
-        let (of_it, others): (Vec<_>, Vec<_>) =
-            self.origins.iter().partition(|origin| origin.is_below(&folder));
-        for Origin { apparmor, seccomp, .. } in of_it {
-            for name in apparmor {
-                let is_shared = others.iter().any(|origin| origin.apparmor.contains(name));
-                if is_shared { &mut shared } else { &mut alone }.apparmor.insert(name.clone());
-            }
-            for file in seccomp {
-                let is_shared = others.iter().any(|origin| origin.seccomp.contains(file));
-                if is_shared { &mut shared } else { &mut alone }.seccomp.insert(file.clone());
-            }
+        let (mut of_it, mut others) = (Profiles::default(), Profiles::default());
+        for origin in &self.origins {
+            let side = if origin.is_below(&folder) { &mut of_it } else { &mut others };
+            side.apparmor.extend(origin.apparmor.iter().cloned());
+            side.seccomp.extend(origin.seccomp.iter().cloned());
         }
+        let alone = Profiles {
+            apparmor: &of_it.apparmor - &others.apparmor,
+            seccomp: &of_it.seccomp - &others.seccomp,
+        };
+        let shared = Profiles {
+            apparmor: &of_it.apparmor & &others.apparmor,
+            seccomp: &of_it.seccomp & &others.seccomp,
+        };
         (alone, shared)
     }
 

@@ -83,7 +83,7 @@ fn take(value: &mut Value, known: &[&str], at: &At, within: &str, findings: &mut
 pub(super) fn look(profile: &Value, n_bytes: usize, findings: &mut Vec<Finding>) {
     let empty = Map::new();
     let top = profile.as_object().unwrap_or(&empty);
-    let entries = profile["syscalls"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let entries = list(profile.get("syscalls"));
     let mut errnos =
         vec![(At::Key("defaultErrnoRet".to_owned()), &profile["defaultAction"], top.get("defaultErrnoRet"))];
     let mut docker = Vec::new();
@@ -118,7 +118,7 @@ pub(super) fn look(profile: &Value, n_bytes: usize, findings: &mut Vec<Finding>)
         let what = "SCMP_ACT_NOTIFY without listenerPath, which runc asks for";
         findings.push(Finding::new(&table::RUNTIME_REFUSES, At::Entry(place), what));
     }
-    let flags = top.get("flags").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let flags = list(top.get("flags"));
     let at = || At::Key("flags".to_owned());
     for flag in flags.iter().filter(|flag| !flag.as_str().is_some_and(|flag| FLAGS.contains(&flag))) {
         let what = format!("there is no flag {flag}");
@@ -153,6 +153,11 @@ fn of_errno(errno: u64, at: At) -> Option<Finding> {
     }
 }
 
+/// The items of a list; none of what is no list.
+fn list(value: Option<&Value>) -> &[Value] {
+    value.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
 /// True for what is there and not empty.
 fn holds(value: Option<&Value>) -> bool {
     match value {
@@ -170,10 +175,10 @@ fn as_artifact(top: &Map<String, Value>, entries: &[Value], n_bytes: usize) -> V
     let mut of_call: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     let mut n_rules = 0;
     for (place, entry) in entries.iter().enumerate() {
-        let args = entry["args"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let args = list(entry.get("args"));
         let repeats = (0..6_u64).any(|index| args.iter().filter(|arg| arg["index"] == index).count() > 1);
         let n_of_name = if repeats { args.len() } else { 1 };
-        let names = entry["names"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let names = list(entry.get("names"));
         if names.len() > NAMES_OF_ENTRY {
             why.push(format!("syscalls[{place}] has {} names, more than {NAMES_OF_ENTRY}", names.len()));
         }
@@ -208,7 +213,7 @@ fn as_artifact(top: &Map<String, Value>, entries: &[Value], n_bytes: usize) -> V
             why.push(format!("it sets {key}"));
         }
     }
-    let flags = top.get("flags").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let flags = list(top.get("flags"));
     if flags.iter().any(|flag| flag == "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV") {
         why.push("it sets SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV".to_owned());
     }
