@@ -214,9 +214,6 @@ impl Client {
                             return Err(self.give_up(TraceError::AgentLost(None)));
                         }
                         self.ask_to_end(&link, End::Write);
-                        if self.is_unanswered() {
-                            return Err(TraceError::NotReady);
-                        }
                     }
                 }
                 event = self.ui.input() => {
@@ -228,9 +225,6 @@ impl Client {
                         (Some(Effect::Quit { .. }), Some(written)) => return written,
                         (Some(effect), before) => {
                             self.bring_about(effect, &link);
-                            if self.end.is_some() && self.is_unanswered() {
-                                return Err(TraceError::NotReady);
-                            }
                             written = before;
                         }
                         (None, before) => written = before,
@@ -241,6 +235,9 @@ impl Client {
                         return Err(self.give_up(error));
                     }
                 }
+            }
+            if self.end.is_some() && self.is_unanswered() {
+                return Err(TraceError::NotReady);
             }
             if !self.ui.draw(&self.subjects) {
                 // The terminal is gone, and with it the user.
